@@ -1,0 +1,318 @@
+"""exercises: an answer is judged fairly, told calmly, and a known mistake is called by its name."""
+
+import importlib
+import pkgutil
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from qtutor import exercises
+from qtutor.affine import QParams, choose_qparams
+from qtutor.exercises import Choice, Function, Number, check, verdict
+from qtutor.rounding import INT8, round_half_even, saturate
+
+CHAPTERS = sorted(m.name for m in pkgutil.iter_modules(exercises.__path__) if m.name.startswith("chapter"))
+ENTRIES = [
+    pytest.param(name, exercise, id=name)
+    for chapter in CHAPTERS
+    for name, exercise in importlib.import_module(f"qtutor.exercises.{chapter}").EXERCISES.items()
+]
+every_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
+every_exercise = pytest.mark.parametrize(("name", "exercise"), ENTRIES)
+
+
+# --- the exercises of every chapter, found, not listed ---
+
+
+def mistakes_of(exercise):
+    """(words, wrong answer) pairs; the wrong answers of a Choice have no words."""
+    if isinstance(exercise, Choice):
+        return [(None, wrong) for wrong in exercise.wrong]
+    if isinstance(exercise, Number):
+        return [(words, mistake()) for words, mistake in exercise.mistakes.items()]
+    return list(exercise.mistakes.items())
+
+
+@every_chapter
+def test_a_chapter_has_four_exercises_numbered_in_order(chapter):
+    number = int(chapter.removeprefix("chapter"))
+    names = list(exercises.load(str(number)))
+    assert len(names) >= 4
+    assert names == [f"{number}.{k}" for k in range(1, len(names) + 1)]
+
+
+@every_exercise
+def test_the_expected_answer_is_correct(name, exercise):
+    answers = {Function: lambda e: e.expected, Number: lambda e: e.expected(), Choice: lambda e: e.example}
+    correct, report = verdict(name, exercise, answers[type(exercise)](exercise))
+    assert correct and report.startswith(f"Exercise {name}: correct"), report
+
+
+@every_exercise
+def test_three_known_mistakes_are_each_rejected(name, exercise):
+    mistakes = mistakes_of(exercise)
+    assert len(mistakes) >= 3
+    for words, wrong in mistakes:
+        assert not verdict(name, exercise, wrong)[0], words or wrong
+
+
+@every_chapter
+def test_four_of_five_known_mistakes_are_named(chapter):
+    pairs = [
+        (words, verdict(name, exercise, wrong)[1])
+        for name, exercise in exercises.load(chapter.removeprefix("chapter")).items()
+        for words, wrong in mistakes_of(exercise)
+        if words is not None
+    ]
+    lost = [words for words, report in pairs if f"This is what comes out when {words}." not in report]
+    assert len(lost) <= 0.2 * len(pairs), lost
+
+
+@every_exercise
+def test_the_words_of_a_mistake_complete_the_sentence(name, exercise):
+    for words, _ in mistakes_of(exercise):
+        assert words is None or (words.startswith("you ") and not words.endswith("."))
+
+
+@every_exercise
+def test_an_exercise_not_tried_is_told_in_one_calm_line(name, exercise):
+    for untried in (..., None, *([lambda *case: ...] if isinstance(exercise, Function) else [])):
+        correct, report = verdict(name, exercise, untried)
+        assert not correct
+        assert report == f"Exercise {name}: not tried yet. Replace the ... and run the cell again."
+
+
+# --- the machinery, on a small registry ---
+
+
+def codes(x, scale):
+    return saturate(round_half_even(x / scale), INT8)
+
+
+def wrapped(x, scale):
+    return round_half_even(x / scale).astype(np.int32).astype(np.int8)
+
+
+CODES = Function(
+    cases=[(np.array([0.4, -0.8]), 0.5), (np.array([0.25, 300.0]), 0.5)],
+    expected=codes,
+    mistakes={
+        "you cast before saturating": wrapped,
+        "you leave the codes as floats": lambda x, scale: np.clip(np.rint(x / scale), -128, 127),
+        "you multiply by the scale": lambda x, scale: codes(x * scale, 1),
+        "you forget to round": lambda x, scale: saturate(np.trunc(x / scale), INT8),
+    },
+)
+BITS = Number(expected=lambda: 256, mistakes={"you count from 1": lambda: 255})
+DECIBEL = Number(expected=lambda: 20 * np.log10(2), mistakes={"you take the power": lambda: 10 * np.log10(2)})
+RANGE = Choice(
+    violated=lambda r: None if r[0] <= 0 <= r[1] else f"{r[0]} to {r[1]} does not hold 0.",
+    example=(-1.0, 1.0),
+    wrong=[(1.0, 2.0), (-2.0, -1.0), (3.0, 4.0)],
+)
+
+
+def report(exercise, answer):
+    return verdict("9.1", exercise, answer)[1]
+
+
+def test_a_correct_function_is_told_so():
+    assert verdict("9.1", CODES, codes) == (True, "Exercise 9.1: correct on 2 inputs.")
+
+
+def test_the_first_wrong_input_is_shown_and_the_mistake_named():
+    assert report(CODES, wrapped).splitlines() == [
+        "Exercise 9.1: not yet. Input 2 of 2, another value:",
+        "  x        = [0.25, 300.0] (float64)",
+        "  scale    = 0.5",
+        "  yours    = [0, 88] (int8)",
+        "  expected = [0, 127] (int8)",
+        "This is what comes out when you cast before saturating.",
+    ]
+
+
+def test_a_mistake_that_nobody_foresaw_is_not_named():
+    assert "This is what" not in report(CODES, lambda x, scale: np.zeros(2, np.int8))
+
+
+def test_a_mistake_is_named_only_when_it_matches_on_every_input():
+    def half_wrapped(x, scale):
+        return wrapped(x, scale) if x[-1] > 0 else codes(x + 9, scale)
+
+    assert "This is what" not in report(CODES, half_wrapped)
+
+
+def test_two_mistakes_that_look_the_same_are_both_named():
+    twice = Number(lambda: 3, {"you add": lambda: 4, "you multiply": lambda: 4})
+    assert report(twice, 4).endswith("This is what comes out when you add, or when you multiply.")
+
+
+def test_floats_are_not_codes_but_any_integer_type_is():
+    assert "not integers" in report(CODES, CODES.mistakes["you leave the codes as floats"])
+    assert verdict("9.1", CODES, lambda x, scale: codes(x, scale).astype(np.int64))[0]
+    assert verdict("9.1", CODES, lambda x, scale: codes(x, scale).tolist())[0]
+
+
+def test_integers_and_close_floats_pass_where_floats_are_expected():
+    halves = Function([(4.0,), (6.0,)], lambda x: x / 2, {})
+    assert verdict("9.1", halves, lambda x: int(x) // 2)[0]
+    assert verdict("9.1", halves, lambda x: np.float32(x / 2 * (1 + 5e-7)))[0]
+    assert not verdict("9.1", halves, lambda x: x / 2 * (1 + 5e-6))[0]
+    assert not verdict("9.1", halves, lambda x: np.nan)[0]
+
+
+def test_nan_is_right_where_nan_is_expected():
+    mean = Function([([],), ([1.0],)], lambda x: np.mean(x) if x else np.nan, {})
+    assert verdict("9.1", mean, lambda x: x[0] if x else float("nan"))[0]
+    assert not verdict("9.1", mean, lambda x: x[0] if x else 0.0)[0]
+
+
+def test_a_wrong_shape_is_told():
+    assert "shape (1,) where (2,) is expected" in report(CODES, lambda x, scale: codes(x, scale)[:1])
+    assert "shape () where (2,) is expected" in report(CODES, lambda x, scale: 3)
+
+
+def test_several_results_are_compared_one_by_one():
+    both = Function([(7, 2)], lambda a, b: (a // b, a % b), {})
+    assert verdict("9.1", both, lambda a, b: divmod(a, b))[0]
+    assert not verdict("9.1", both, lambda a, b: (a // b, 0))[0]
+    assert "not 2 values" in report(both, lambda a, b: a // b)
+    assert "not 2 values" in report(both, lambda a, b: (a // b, a % b, a))
+
+
+def test_qparams_are_compared_field_by_field():
+    chosen = Function([(-1.0, 6.0)], lambda rmin, rmax: choose_qparams(rmin, rmax), {})
+    assert verdict("9.1", chosen, choose_qparams)[0]
+    assert "yours    = QParams(scale=0.5 (float32), zero_point=3" in report(
+        chosen, lambda a, b: QParams(0.5, 3)
+    )
+    assert "not a QParams" in report(chosen, lambda a, b: (0.5, 3))
+
+
+def test_an_error_of_the_answer_is_told_in_one_line_with_its_input():
+    def broken(x, scale):
+        raise KeyError("a\nb")
+
+    lines = report(CODES, broken).splitlines()
+    assert lines[0].endswith("Input 1 of 2, an error:")
+    assert lines[3].startswith("  yours    = KeyError: ")
+
+
+def test_where_an_error_is_expected_the_answer_must_raise_it():
+    strict = Function([(1.0,), (np.nan,)], lambda x: choose_qparams(x, x).qmax, {})
+
+    def raises(error):
+        def answer(x):
+            if np.isnan(x):
+                raise error
+            return 127
+
+        return answer
+
+    assert verdict("9.1", strict, raises(ValueError("NaN")))[0]
+    assert "the wrong kind of error" in report(strict, raises(TypeError("NaN")))
+    assert "no error where one is expected" in report(strict, lambda x: 127)
+
+
+def test_an_answer_cannot_spoil_the_inputs():
+    def spoils(x, scale):
+        x[:] = 0
+        return codes(x, scale)
+
+    assert not verdict("9.1", CODES, spoils)[0]
+    assert verdict("9.1", CODES, codes)[0]
+
+
+def raises_not_implemented(x, scale):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    "untried", [..., None, lambda x, scale: None, lambda x, scale: ..., raises_not_implemented]
+)
+def test_a_function_not_tried_is_told_so(untried):
+    assert report(CODES, untried) == "Exercise 9.1: not tried yet. Replace the ... and run the cell again."
+
+
+@pytest.mark.parametrize("untried", [(..., 1), [1, ...], {"scale": ...}])
+def test_a_choice_half_made_is_not_tried_yet(untried):
+    assert "not tried yet" in report(RANGE, untried)
+
+
+def test_what_is_not_a_function_or_a_number_is_told_so():
+    assert report(CODES, 3) == "Exercise 9.1: the answer must be a function; this is 3."
+    for not_a_number in ("256", True, [256], QParams(1.0, 0), 1j):
+        assert "must be a number" in report(BITS, not_a_number)
+
+
+def test_an_integer_is_predicted_exactly_and_a_float_to_its_tolerance():
+    assert verdict("9.1", BITS, 256.0)[0] and verdict("9.1", BITS, np.int64(256))[0]
+    assert not verdict("9.1", BITS, 257)[0]
+    assert verdict("9.1", DECIBEL, 6.0)[0] and verdict("9.1", DECIBEL, 6.02)[0]
+    assert not verdict("9.1", DECIBEL, 6.1)[0]
+    assert not verdict("9.1", DECIBEL, np.nan)[0]
+
+
+def test_a_wrong_prediction_never_tells_the_number():
+    assert report(BITS, 255) == (
+        "Exercise 9.1: not yet; it is not 255.\nThis is what comes out when you count from 1."
+    )
+    assert "256" not in report(BITS, 7)
+
+
+def test_a_choice_is_told_which_condition_it_violates():
+    assert report(RANGE, (1.0, 2.0)) == "Exercise 9.1: not yet. 1.0 to 2.0 does not hold 0."
+    assert report(RANGE, (-3, 4)) == "Exercise 9.1: correct."
+    assert report(RANGE, 3).startswith("Exercise 9.1: not yet. 3 gave TypeError: ")
+
+
+def test_a_report_is_the_same_on_every_run():
+    call = Function([(round_half_even, [1, 2.5], None, {"a": 0.1}, object())], lambda f, a, b, c, d: f, {})
+    lines = report(call, lambda *case: object()).splitlines()
+    assert lines[1:6] == [
+        "  f        = round_half_even",
+        "  a        = [1, 2.5]",
+        "  b        = None",
+        "  c        = {'a': 0.1}",
+        "  d        = <object>",
+    ]
+    assert "0x" not in "".join(lines)
+
+
+def test_a_long_array_is_shortened_and_stays_on_one_line():
+    many = Function([(np.arange(1000.0).reshape(10, 100),)], lambda x: x, {})
+    lines = report(many, lambda x: x + 1).splitlines()
+    assert len(lines) == 4
+    assert max(map(len, lines)) < 320
+
+
+def test_warnings_of_a_wrong_answer_stay_out_of_the_way():
+    assert "yours    = [nan, nan] (float64)" in report(CODES, lambda x, scale: np.log(-np.abs(x)))
+
+
+@pytest.fixture
+def chapter_99(monkeypatch):
+    module = types.ModuleType("qtutor.exercises.chapter99")
+    module.EXERCISES = {"99.1": BITS, "99.2": CODES}
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_check_prints_and_returns_nothing(chapter_99, capsys):
+    assert check("99.2", codes) is None
+    assert capsys.readouterr() == ("Exercise 99.2: correct on 2 inputs.\n", "")
+
+
+def test_check_names_the_exercises_that_there_are(chapter_99):
+    with pytest.raises(ValueError, match=r"no exercise '99.3'; this chapter has 99.1, 99.2"):
+        check("99.3", ...)
+    with pytest.raises(ValueError, match="no exercises for chapter '98'"):
+        check("98.1", ...)
+
+
+def test_check_does_not_hide_an_error_in_a_chapter(monkeypatch, tmp_path):
+    (tmp_path / "chapter97.py").write_text("import no_such_package", encoding="utf-8")
+    monkeypatch.setattr(exercises, "__path__", [*exercises.__path__, str(tmp_path)])
+    with pytest.raises(ModuleNotFoundError, match="no_such_package"):
+        check("97.1", ...)
