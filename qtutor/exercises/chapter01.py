@@ -1,0 +1,163 @@
+"""The exercises of notebook 01: rounding."""
+
+import numpy as np
+
+from qtutor.exercises import Choice, Exercise, Function, Number
+from qtutor.rounding import int_range, round_half_away, round_half_even, saturate
+
+NARROW = int_range(8, narrow=True)
+
+
+# 1.1  a quantizer that never wraps
+
+
+def codes(x: np.ndarray, scale: float) -> np.ndarray:
+    return saturate(round_half_even(x / scale), NARROW)
+
+
+def cast_before_saturating(x: np.ndarray, scale: float) -> np.ndarray:
+    return np.clip(round_half_even(x / scale).astype(np.int32).astype(np.int8), -127, 127)
+
+
+def truncate(x: np.ndarray, scale: float) -> np.ndarray:
+    return saturate(np.trunc(x / scale), NARROW)
+
+
+def ties_away(x: np.ndarray, scale: float) -> np.ndarray:
+    return saturate(round_half_away(x / scale), NARROW)
+
+
+def use_minus_128(x: np.ndarray, scale: float) -> np.ndarray:
+    return saturate(round_half_even(x / scale), int_range(8))
+
+
+def clip_reals(x: np.ndarray, scale: float) -> np.ndarray:
+    return round_half_even(np.clip(x, -127, 127) / scale).astype(np.int32).astype(np.int8)
+
+
+def multiply(x: np.ndarray, scale: float) -> np.ndarray:
+    return saturate(round_half_even(x * scale), NARROW)
+
+
+# 1.2  predict a noise: the root mean square of the error of int8 on -4..4
+
+
+def rms_error() -> float:
+    return 4 / 127 / 12**0.5
+
+
+# 1.3  round half away, without floor(x + 0.5)
+
+
+def add_half_then_truncate(x: np.ndarray) -> np.ndarray:
+    return np.trunc(x + np.copysign(0.5, x))
+
+
+def floor_of_x_plus_half(x: np.ndarray) -> np.ndarray:
+    return np.floor(x + 0.5)
+
+
+def add_half_for_negatives_too(x: np.ndarray) -> np.ndarray:
+    return np.trunc(x + 0.5)
+
+
+# 1.4  the fewest bits for an error of at most 0.01 on -3..3
+
+
+def violated(answer: tuple[int, float]) -> str | None:
+    bits, scale = answer
+    end = int_range(bits).qmax * scale
+    if scale / 2 > 0.01:
+        return f"The error may be scale/2 = {scale / 2:.4g}, which is more than 0.01."
+    if 3 - end > 0.01:
+        return f"{bits} bits with this scale end at {end:.4g}: 3 is clipped, by more than 0.01."
+    if bits > 9:
+        return f"It works, but {bits} bits are more than you need."
+    return None
+
+
+# 1.5  the cast, as arithmetic
+
+
+def wrap(n: int, qmin: int, qmax: int) -> int:
+    return (n - qmin) % (qmax - qmin + 1) + qmin
+
+
+def saturate_instead(n: int, qmin: int, qmax: int) -> int:
+    return min(max(n, qmin), qmax)
+
+
+def ignore_the_sign(n: int, qmin: int, qmax: int) -> int:
+    return n % (qmax - qmin + 1)
+
+
+def wrap_once(n: int, qmin: int, qmax: int) -> int:
+    levels = qmax - qmin + 1
+    return n - levels if n > qmax else n + levels if n < qmin else n
+
+
+def count_one_code_too_few(n: int, qmin: int, qmax: int) -> int:
+    return (n - qmin) % (qmax - qmin) + qmin
+
+
+EXERCISES: dict[str, Exercise] = {
+    "1.1": Function(
+        cases=[
+            (np.array([0.2, -0.9, 1.4]), 0.1),
+            (np.array([0.25, 0.75, 1.25, -0.25]), 0.5),
+            (np.array([64.0, 100.0, -118.0]), 0.5),
+            (np.array([300.0, -300.0]), 2.0),
+            (np.array([-5.12, 5.12]), 0.04),
+        ],
+        expected=codes,
+        mistakes={
+            "you cast before saturating": cast_before_saturating,
+            "you truncate instead of rounding": truncate,
+            "you break ties away from zero": ties_away,
+            "you use the code -128, which the narrow range leaves out": use_minus_128,
+            "you clip x itself instead of its code": clip_reals,
+            "you multiply by the scale instead of dividing": multiply,
+        },
+    ),
+    "1.2": Number(
+        expected=rms_error,
+        mistakes={
+            "you give the worst error, S/2": lambda: 4 / 127 / 2,
+            "you give the mean square, without the root": lambda: (4 / 127) ** 2 / 12,
+            "you divide the range -4..4 by 127: twice the step": lambda: 8 / 127 / 12**0.5,
+            "you give the step": lambda: 4 / 127,
+        },
+        tolerance=0.01,
+    ),
+    "1.3": Function(
+        cases=[
+            (np.array([0.3, 0.5, 1.5, 2.5, 7.0]),),
+            (np.array([-0.3, -0.5, -1.5, -2.5, -2.7]),),
+            (np.array([0.49999999999999994, -0.49999999999999994]),),
+        ],
+        expected=round_half_away,
+        mistakes={
+            "you add 0.5 and take the floor: negative ties go up": floor_of_x_plus_half,
+            "you add 0.5 in the direction of x and truncate: the sum itself rounds, just below one half": (
+                add_half_then_truncate
+            ),
+            "you break ties to even": round_half_even,
+            "you add 0.5 to negative numbers and truncate": add_half_for_negatives_too,
+        },
+    ),
+    "1.4": Choice(
+        violated=violated,
+        example=(9, 3 / 255),
+        wrong=[(8, 3 / 127), (8, 0.02), (9, 0.01), (10, 3 / 511), (9, 0.03)],
+    ),
+    "1.5": Function(
+        cases=[(130, -128, 127), (-236, -128, 127), (100, -128, 127), (6750341, 0, 255), (9, -8, 7)],
+        expected=wrap,
+        mistakes={
+            "you saturate": saturate_instead,
+            "you take the remainder as it is, which is never negative": ignore_the_sign,
+            "you add or subtract the number of codes once only": wrap_once,
+            "you count qmax - qmin codes, which is one too few": count_one_code_too_few,
+        },
+    ),
+}

@@ -1,0 +1,21 @@
+"""Explorers: pictures with sliders, one for each chapter (an instrument of every notebook).
+
+Each function returns an explorer; as the last line of a cell, it shows it.  The pictures are drawn by
+pure functions (draw_number_line and so on), and all that they show is computed by qtutor's core.
+"""
+
+from qtutor.widgets.chapter00 import digit_explorer
+from qtutor.widgets.chapter01 import number_line
+from qtutor.widgets.chapter02 import zero_point_explorer
+from qtutor.widgets.chapter03 import clip_explorer
+from qtutor.widgets.chapter04 import error_explorer
+from qtutor.widgets.chapter05 import matmul_explorer
+
+__all__ = [
+    "clip_explorer",
+    "digit_explorer",
+    "error_explorer",
+    "matmul_explorer",
+    "number_line",
+    "zero_point_explorer",
+]

@@ -1,0 +1,232 @@
+"""The tutorial in a real browser: every chapter runs, and every explorer obeys the keyboard."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from qtutor import widgets
+
+ROOT = Path(__file__).resolve().parents[2]
+CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+TOKEN = "a-token-for-the-test"
+
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("default")]
+if CHROMIUM is None and not os.environ.get("CI"):  # in CI a missing browser is a failure, not a skip
+    pytestmark.append(pytest.mark.skip(reason="no Chromium or Chrome on the PATH"))
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab as `run.py lab` starts it, on copies of the notebooks: a browser saves what it runs."""
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks")
+    specification = importlib.util.spec_from_file_location("run", ROOT / "run.py")
+    run = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(run)
+    run.ROOT, run.NOTEBOOKS, run.PYTHON = folder, folder / "notebooks", sys.executable
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["--no-browser", f"--port={port}", "--LabApp.expose_app_in_browser=True"]
+    environment = {**os.environ, "JUPYTER_TOKEN": TOKEN}
+    for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
+        environment[name] = str(folder / "settings" / name)
+    with (folder / "log").open("w") as log:
+        command = [str(part) for part in run.lab_command(options)]
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            wait_for(f"http://127.0.0.1:{port}/api?token={TOKEN}", server, folder / "log")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+
+
+def wait_for(address, server, log):
+    for _ in range(240):
+        assert server.poll() is None, f"JupyterLab ended: {log.read_text()}"
+        try:
+            return urllib.request.urlopen(address, timeout=5)
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.25)
+    raise AssertionError(f"JupyterLab did not answer within a minute: {log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api") if not os.environ.get("CI") else None
+    if sync_api is None:
+        from playwright import sync_api
+    assert CHROMIUM, "CI must have Chromium: .ci/run installs it"
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+RUN_ALL = """async () => {
+    const app = window.jupyterapp;
+    await app.restored;
+    const panel = app.shell.currentWidget;
+    await panel.context.ready;
+    await panel.sessionContext.ready;
+    await app.commands.execute('notebook:run-all-cells');
+    const cells = Array.from(panel.content.model.cells).filter(cell => cell.type === 'code');
+    return cells.map(cell => ({
+        source: cell.sharedModel.getSource(),
+        count: cell.executionCount,
+        failed: cell.outputs.toJSON().some(output => output.output_type === 'error'),
+        tags: cell.getMetadata('tags') ?? [],
+    }));
+}"""
+
+# The controls of an explorer as its reader sees them, and the picture as a list of elements.
+LOOK = """explorer => {
+    const controls = Array.from(explorer.querySelector('.widget-box').children).map(control => {
+        const box = control.querySelector('input[type=checkbox]');
+        if (box) return box.checked;
+        const active = control.querySelector('button.mod-active');
+        if (active) return active.textContent.trim();
+        const select = control.querySelector('select');
+        if (select) return select.selectedOptions[0].textContent.trim();
+        const readout = control.querySelector('.widget-readout');
+        if (readout) return readout.textContent.trim();
+        return control.querySelector('input, textarea').value;
+    });
+    const svg = explorer.querySelector('svg');
+    const picture = [svg, ...svg.querySelectorAll('*')].map(element => [
+        element.tagName,
+        Object.fromEntries(element.getAttributeNames().filter(name => name !== 'xmlns')
+            .map(name => [name, element.getAttribute(name)])),
+        element.children.length ? '' : element.textContent,
+    ]);
+    return [controls, picture];
+}"""
+
+# From the key's arrival in the page to the first frame after the picture has changed.
+WATCH = """explorer => {
+    window.latencies = [];
+    let pressed = null;
+    window.addEventListener('keydown', () => { pressed ??= performance.now(); }, true);
+    const picture = explorer.querySelector('svg').parentElement.parentElement;
+    new MutationObserver(() => requestAnimationFrame(() => {
+        if (pressed !== null) window.latencies.push(performance.now() - pressed);
+        pressed = null;
+    })).observe(picture, {childList: true, subtree: true});
+}"""
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_every_cell_runs_and_every_explorer_shows_what_qtutor_computes(path, lab, browser, capsys):
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    complaints, strangers = [], []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: strangers.append(request.url) if leaves(request.url, lab) else None)
+    page.goto(f"{lab}/lab/tree/notebooks/{path.name}?token={TOKEN}&reset")
+    page.wait_for_selector(".jp-Notebook", timeout=60_000)
+    for cell in page.evaluate(RUN_ALL):
+        assert cell["failed"] == ("raises-exception" in cell["tags"]), cell
+        assert cell["count"] or not cell["source"].strip(), cell
+
+    names = re.findall(r"^widgets\.(\w+)\(\)$", source_of(path), re.MULTILINE)
+    assert names, f"{path.name} shows no explorer"
+    for name in names:
+        cell = page.locator(".jp-CodeCell", has_text=f"widgets.{name}()").first
+        cell.scroll_into_view_if_needed()
+        explorer = cell.locator(".widget-vbox").first
+        explorer.locator("svg").first.wait_for(timeout=30_000)
+        twin = getattr(widgets, name)()
+        assert_same(twin, explorer)
+        explorer.evaluate(WATCH)
+        for keys in keystrokes(explorer):
+            for control, key in keys:
+                control.focus()
+                page.keyboard.press(key)
+                page.wait_for_timeout(150)
+            assert_same(twin, explorer)
+        latencies = page.evaluate("window.latencies")
+        assert latencies, f"no key changed the picture of {name}"
+        median = f"{statistics.median(latencies):.0f} ms (median of {len(latencies)})"
+        with capsys.disabled():
+            print(f"\n{name}: from key press to picture {median}")
+    assert not complaints, complaints
+    assert not strangers, strangers
+    page.close()
+
+
+def leaves(address, lab):
+    return not address.startswith((lab, lab.replace("http", "ws"), "data:", "blob:"))
+
+
+def source_of(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+
+
+def keystrokes(explorer):
+    """For each control: groups of (element, key), the first small steps and then both extremes."""
+    for handle in explorer.locator(".noUi-handle").all():
+        yield [(handle, "ArrowRight")]
+        yield [(handle, "ArrowRight"), (handle, "ArrowRight"), (handle, "ArrowLeft")]
+        yield [(handle, "End")]
+        yield [(handle, "Home")]
+        yield [(handle, "ArrowRight"), (handle, "ArrowRight")]
+    for box in explorer.locator("input[type=checkbox]").all():
+        yield [(box, "Space")]
+    for button in explorer.locator("button").all():
+        yield [(button, "Space")]
+    for select in explorer.locator("select").all():
+        yield [(select, "ArrowDown")]
+        yield [(select, "End")]
+
+
+def assert_same(twin, explorer):
+    """The browser shows what the explorer's twin computes here from the settings that the reader sees."""
+    for _ in range(20):  # the kernel answers some milliseconds after the key
+        settings, shown = explorer.evaluate(LOOK)
+        for control, said in zip(twin.controls.values(), settings, strict=True):
+            adopt(control, said)
+        elements = ElementTree.fromstring(twin.drawing().svg).iter()
+        expected = [[e.tag.split("}")[-1], e.attrib, "" if len(e) else e.text or ""] for e in elements]
+        if shown == expected:
+            return
+        time.sleep(0.1)
+    different = [pair for pair in zip(shown, expected, strict=False) if pair[0] != pair[1]]
+    raise AssertionError(f"settings {settings}: the browser shows, and qtutor computes: {different[:3]}")
+
+
+def adopt(control, said):
+    if isinstance(said, bool):
+        control.value = said
+    elif hasattr(control, "options"):
+        control.label = next(label for label in control._options_labels if str(label) == said)
+    elif isinstance(control.value, tuple):
+        control.value = tuple(float(number) for number in re.split(r"\s*[–:]\s*", said.replace("−", "-")))
+    elif isinstance(control.value, str):
+        control.value = said
+    else:
+        control.value = type(control.value)(float(said.replace("−", "-")))
