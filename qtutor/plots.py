@@ -67,6 +67,8 @@ LOOK: Any = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#E0E0E0",
+    "figure.constrained_layout.w_pad": 0.1,  # inches
+    "figure.constrained_layout.h_pad": 0.1,
 }
 
 

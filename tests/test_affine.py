@@ -148,6 +148,13 @@ def test_fields_are_copied_and_cannot_change():
             setattr(qparams, name, 1)
 
 
+def test_maps_and_tensors_can_be_compared_and_be_keys():
+    # == between arrays has no one answer, so a map equals itself only
+    for make in (lambda: QParams([1.0, 2.0], [0, 0], axis=0), lambda: QTensor([1, 2], QParams(1.0, 0))):
+        one, other = make(), make()
+        assert one == one and one != other and len({one, other, one}) == 2
+
+
 def test_scale_is_stored_as_float32_and_zero_point_as_int32():
     for scale in (0.1, np.float16(0.1), np.float64(0.1), 1, np.array(0.1)):
         for zero_point in (3, np.uint8(3), np.array(3, np.uint64)):

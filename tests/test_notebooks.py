@@ -109,6 +109,15 @@ def test_a_chapter_closes_with_ten_questions_misconceptions_and_sources(path):
 
 
 @every_notebook
+def test_no_figure_is_cut_off_at_its_edge(path):
+    for number, cell in enumerate(read(path).cells, 1):
+        for png in (o.data["image/png"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})):
+            pixels = checker.pixels(png)
+            edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+            assert (edge == 255).all(), f"cell {number}: something reaches the edge of the figure"
+
+
+@every_notebook
 def test_relative_links_lead_somewhere(path):
     targets = re.findall(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"", prose(path))
     for target in ("".join(pair) for pair in targets):

@@ -241,9 +241,9 @@ def test_number_line_wraps_as_a_cast_from_int32_to_int8_does() -> None:
 
 
 def test_number_line_counts_the_inputs_that_the_tie_rule_moves() -> None:
-    settings = defaults("number_line", numbers="0.25 0.75 1.25 0.3", scale=0.5)
+    settings = defaults("number_line", numbers="0.25 0.75 1.25 0.3 9", scale=0.5)
     shown = facts(chapter01.draw_number_line(**settings))
-    assert shown["on a tie"] == "2 of 4"  # 0.5 and 2.5 steps; 1.5 steps goes to 2 by both rules
+    assert shown["on a tie"] == "2 of 5"  # 0.5 and 2.5 steps; 1.5 steps goes to 2 by both rules
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from qtutor.widgets import svg
 from qtutor.widgets.explorer import Explorer
 
 TIE_RULES = {"half to even": round_half_even, "half away from 0": round_half_away}
-REALS, CODES, ERRORS = 130, 236, 354  # y of the three lines
+REALS, CODES, ERRORS = 130, 236, 376  # y of the three lines
 REACH = 40  # pixels from the line of errors to an error of scale; larger ones leave the picture
 
 
@@ -58,6 +58,7 @@ def draw_number_line(scale: float, bits: int, tie_rule: str, saturating: bool, n
     shapes = [
         *_grid(qparams, to_x),
         *_arrows(x, x_hat, others, beyond, saturating, to_x),
+        *_binary(q, bits, x_hat, to_x),
         *_errors(x, x_hat, lambda x: come_back(codes(x, tie_rule)) - x, qparams, reach, to_x),
     ]
     bound, errors = svg.number(float(qparams.scale) / 2), np.abs(x_hat - x)
@@ -110,8 +111,8 @@ def _grid(qparams: QParams, to_x: svg.Scale) -> Iterator[str]:
         yield svg.rect(start, REALS, end - start, CODES - REALS, svg.PALE, opacity=0.6)
         if end - start > 120:
             yield svg.note((start + end) / 2, CODES - 10, "no codes here", "middle")
-    yield svg.text(svg.LEFT, REALS - 50, "real x", fill=REAL, bold=True)
-    yield svg.text(svg.LEFT, CODES + 44, "integer q", fill=QUANTIZED, bold=True)
+    yield svg.named(svg.LEFT, REALS - 50, "real x", REAL)
+    yield svg.named(svg.LEFT, CODES + 66, "integer q", QUANTIZED)
     yield svg.line(svg.LEFT, REALS, svg.RIGHT, REALS, REAL, 2)
     yield svg.line(left, CODES, right, CODES, QUANTIZED, 2)
     every = svg.nice(max(1, (svg.width_of(str(qparams.qmin), svg.SMALL) + 8) / step))
@@ -151,7 +152,20 @@ def _arrows(
             yield svg.circle(to_x(value), REALS, 9, "none", stroke=svg.INK, stroke_width=1.5)
     if (others != x_hat).any():
         words = "ringed: on a tie; dotted: where the other rule sends it"
-        yield svg.note(svg.RIGHT, CODES + 44, words, "end")
+        yield svg.note(svg.RIGHT, CODES + 66, words, "end")
+
+
+def _binary(q: np.ndarray, bits: int, x_hat: np.ndarray, to_x: svg.Scale) -> Iterator[str]:
+    """The bits of each code in use, in two's complement, where there is room for them."""
+    places = dict(zip(q.tolist(), map(to_x, x_hat), strict=True))
+    words = [np.binary_repr(code, bits) for code in places]
+    widths = [svg.width_of(word, svg.SMALL) + 6 for word in words]
+    if sum(widths) > svg.RIGHT - svg.LEFT:
+        return
+    spread = svg.spread(list(places.values()), widths, svg.LEFT, svg.RIGHT)
+    for place, label, word in zip(places.values(), spread, words, strict=True):
+        yield svg.line(place, CODES + 26, label, CODES + 32, svg.PALE, 1.5)
+        yield svg.text(label, CODES + 43, word, size=svg.SMALL, anchor="middle")
 
 
 def _errors(
@@ -167,7 +181,7 @@ def _errors(
     low, high = (min(max(limit, -reach), reach) for limit in qparams.limits)
     to_y = svg.scaled(-scale, scale, ERRORS + REACH, ERRORS - REACH)
     top, bottom = to_y(scale / 2), to_y(-scale / 2)
-    yield svg.text(svg.LEFT, ERRORS - REACH - 8, "error x_hat - x", bold=True)
+    yield svg.named(svg.LEFT, ERRORS - REACH - 8, "error x_hat - x", ERROR)
     words = "tinted: at most scale/2; arrows: errors too large for the picture"
     yield svg.note(svg.RIGHT, ERRORS - REACH - 8, words, "end")
     yield svg.rect(to_x(low), top, to_x(high) - to_x(low), bottom - top, ERROR, opacity=0.25)

@@ -17,7 +17,7 @@ from qtutor.widgets.explorer import Explorer
 
 PRESETS = {"ReLU": (0.0, 6.0), "leaky ReLU": (-0.4, 5.0), "weights": (-1.0, 1.0), "all positive": (1.0, 6.0)}
 REACH = 8.0  # the real axis shows -REACH..REACH
-REALS, CODES, ZOOM = 104, 200, 338  # y of the real line, of the strip of codes, of the look at real 0
+REALS, CODES, ZOOM = 108, 204, 342  # y of the real line, of the strip of codes, of the look at real 0
 
 
 class Map(NamedTuple):
@@ -67,6 +67,7 @@ def draw_zero_point(limits: tuple[float, float], codes: str, mode: str, holding_
     chosen = sound_map(rmin, rmax, to, mode == "symmetric") if sound else broken_map(rmin, rmax, to)
     first, last = (int(q) for q in chosen.quantize(np.array([rmin, rmax])))
     zero = float(chosen.dequantize(chosen.quantize(np.array([0.0])))[0])
+    zero = zero if abs(zero) > 1e-9 * chosen.scale else 0.0  # less is the noise of float64
     used = last - first + 1
 
     uniform = np.linspace(rmin, rmax, 4001)
@@ -79,7 +80,7 @@ def draw_zero_point(limits: tuple[float, float], codes: str, mode: str, holding_
         ("scale", svg.number(chosen.scale, 4)),
         ("zero-point Z", Z),
         ("real 0 comes back as", "0, exactly" if zero == 0 else svg.number(zero)),
-        ("codes used", f"{used} of {256}"),
+        ("codes used", f"{used} of 256"),
         ("SQNR, uniform x", svg.decibels(sqnr[0])),
         ("SQNR, real activations", svg.decibels(sqnr[1])),
         ("error bound, scale/2", svg.number(chosen.scale / 2)),
@@ -134,7 +135,7 @@ def _range_to_codes(chosen: Map, rmin: float, rmax: float, first: int, last: int
     lowest, levels = min(chosen.to.qmin, -128 if chosen.to.qmin < 0 else 0), 256
     to_code = svg.scaled(lowest, lowest + levels, svg.LEFT + 2, svg.RIGHT - 2)  # the left edge of a code
     x1, x2, c1, c2 = to_x(rmin), to_x(rmax), to_code(first), to_code(last + 1)
-    yield svg.text(svg.LEFT, REALS - 26, "real x", fill=REAL, bold=True)
+    yield svg.named(svg.LEFT, REALS - 28, "real x", REAL)
     yield svg.area([(x1, REALS), (x2, REALS), (c2, CODES), (c1, CODES)], REAL, opacity=0.13)
     yield svg.line(svg.LEFT, REALS, svg.RIGHT, REALS, svg.GREY)
     for value in svg.ticks(-REACH, REACH, 16):
@@ -151,7 +152,7 @@ def _range_to_codes(chosen: Map, rmin: float, rmax: float, first: int, last: int
     if svg.LEFT <= zero <= svg.RIGHT:
         yield svg.line(to_x(0), REALS, zero, CODES - 2, svg.INK, 2, stroke_dasharray="5 3")
         yield svg.area([(zero, CODES + 32), (zero - 6, CODES + 43), (zero + 6, CODES + 43)], svg.INK)
-    yield svg.text(svg.LEFT, CODES + 84, "integer q", fill=QUANTIZED, bold=True)
+    yield svg.text(svg.LEFT, CODES + 84, "integer q:", bold=True)
     yield svg.legend(
         svg.LEFT + 100, CODES + 84, [(QUANTIZED, "codes in use"), (svg.PALE, "codes never used")]
     )

@@ -152,6 +152,11 @@ def note(x: float, y: float, words: str, anchor: str | None = None) -> str:
     return text(x, y, words, size=SMALL, fill=GREY, anchor=anchor)
 
 
+def named(x: float, y: float, words: str, colour: str) -> str:
+    """What something is, bold, after a square of its colour: coloured letters would be hard to read."""
+    return rect(x, y - 11, 12, 12, colour) + text(x + 18, y, words, bold=True)
+
+
 def rect(x: float, y: float, width: float, height: float, fill: str, **more: object) -> str:
     """A filled rectangle with its upper left corner at (x, y)."""
     return tag("rect", x=x, y=y, width=max(width, 0), height=max(height, 0), fill=fill, **more)
@@ -224,20 +229,22 @@ def axis(to_x: Scale, y: float, values: Iterable[float]) -> str:
 def spread(positions: Sequence[float], widths: Sequence[float], low: float, high: float) -> list[float]:
     """Centres for labels of these widths, as near to `positions` as they can stand without overlapping.
 
-    >>> spread([10, 12, 90], [20, 20, 20], 0, 100)
-    [10.0, 30.0, 90.0]
+    >>> spread([10, 50, 52], [20, 20, 20], 0, 100)
+    [10.0, 41.0, 61.0]
     """
-    order = sorted(range(len(positions)), key=lambda i: positions[i])
-    centres = [0.0] * len(positions)
-    edge = low
-    for i in order:  # push right, past the label before
-        centres[i] = max(float(positions[i]), edge + widths[i] / 2)
-        edge = centres[i] + widths[i] / 2
-    edge = high
-    for i in reversed(order):  # and left, back into the frame
-        centres[i] = min(centres[i], edge - widths[i] / 2)
-        edge = centres[i] - widths[i] / 2
-    return centres
+    order = np.argsort(positions, kind="stable")
+    wide = np.asarray(widths, np.float64)[order]
+    packed = low + np.cumsum(wide) - wide / 2  # the centres if all labels stood side by side from `low` on
+    groups: list[list[float]] = []  # labels that touch move together, by the mean of what each would like
+    for wish in np.asarray(positions, np.float64)[order] - packed:
+        groups.append([float(wish)])
+        while len(groups) > 1 and np.mean(groups[-2]) >= np.mean(groups[-1]):
+            last = groups.pop()
+            groups[-1] += last
+    moved = np.concatenate([np.full(len(group), np.mean(group)) for group in groups])
+    centres = np.empty(len(order))
+    centres[order] = packed + np.clip(moved, 0, max(high - low - wide.sum(), 0))
+    return centres.tolist()
 
 
 def legend(x: float, y: float, entries: Iterable[tuple[str, str]]) -> str:

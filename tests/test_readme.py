@@ -1,0 +1,47 @@
+"""The README says what is there.  (Its Python example runs as a doctest.)"""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from qtutor import widgets
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def opening(path):
+    return nbformat.read(path, as_version=4).cells[0].source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_map_of_chapters_repeats_each_title_question_and_time(path):
+    title = re.match(r"# (.+)", opening(path))[1]
+    question = re.search(r"^\*(.+)\*$", opening(path), re.MULTILINE)[1]
+    minutes, seconds = re.search(r"about (\d+) minutes to read, (\d+) seconds to run", opening(path)).groups()
+    row = next(line for line in README.splitlines() if line.startswith("|") and path.name in line)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[0] == f"[{title}](notebooks/{path.name})"
+    assert cells[1] == question
+    assert cells[3] == f"{minutes} min, {seconds} s"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_reading_time_is_that_of_the_words(path):
+    cells = nbformat.read(path, as_version=4).cells
+    words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
+    minutes = int(re.search(r"about (\d+) minutes to read", opening(path))[1])
+    assert abs(minutes - words / 200) <= 1, f"{words} words are {words / 200:.0f} minutes"
+
+
+def test_the_picture_is_what_the_explorer_draws():
+    picture = (ROOT / ".github" / "explorer.svg").read_text(encoding="utf-8")
+    assert picture == widgets.zero_point_explorer().drawing().svg + "\n"
+
+
+def test_every_relative_link_leads_somewhere():
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert re.match("https?:", target) or (ROOT / target).exists(), target
