@@ -91,7 +91,7 @@ def child_environment():
     return variables
 
 
-def step(what, command, variables=None):
+def step(what, command):
     """Run one step of the installation: say what it is and the seconds that pass."""
     live = sys.stdout.isatty()
     start = time.monotonic()
@@ -100,7 +100,7 @@ def step(what, command, variables=None):
         process = subprocess.Popen(
             [str(part) for part in command],
             cwd=str(ROOT),
-            env=variables or child_environment(),
+            env=child_environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -110,17 +110,15 @@ def step(what, command, variables=None):
             while process.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=1 if live else 15)
-                seconds = round(time.monotonic() - start)
-                if live:
-                    print(f"\r  {what} ... {seconds} s", end="", flush=True)
-                elif process.returncode is None:
-                    print(f" {seconds} s", end="", flush=True)
+                if live or process.returncode is None:
+                    again = f"\r  {what} ..." if live else ""
+                    print(f"{again} {round(time.monotonic() - start)} s", end="", flush=True)
         finally:
             if process.poll() is None:  # Ctrl-C: leave no program running behind
                 process.kill()
                 process.wait()
         if process.returncode == 0:
-            print("" if live else f" done, {seconds} s")
+            print("" if live else f" done, {round(time.monotonic() - start)} s")
             return
         print(" failed")
         output.seek(0)

@@ -196,7 +196,7 @@ def quantize(x: np.ndarray, qparams: QParams, *, rounding: Rounding = round_half
 
     compute = np.float32 if x.dtype == np.float32 else np.float64
     try:
-        return _blockwise(formula, [x, *qparams.aligned_to(x.shape)], compute, qparams.to.dtype)
+        return _blockwise(formula, x, qparams.aligned_to(x.shape), compute, qparams.to.dtype)
     except _NotFinite:
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
         raise ValueError(f"quantize needs finite numbers, got {x[index]} at index {index}") from None
@@ -218,7 +218,7 @@ def dequantize(q: np.ndarray, qparams: QParams) -> np.ndarray:
     def formula(q: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
         return scale * (q - zero_point)
 
-    return _blockwise(formula, [q, *qparams.aligned_to(q.shape)], np.float32, np.float32)
+    return _blockwise(formula, q, qparams.aligned_to(q.shape), np.float32, np.float32)
 
 
 def fake_quantize(x: np.ndarray, qparams: QParams, *, rounding: Rounding = round_half_even) -> np.ndarray:
@@ -287,19 +287,24 @@ def _check_finite(steps: np.ndarray, x: np.ndarray) -> None:
 
 
 def _blockwise(
-    formula: Callable[..., np.ndarray], operands: list[np.ndarray], compute: type, result: np.dtype | type
+    formula: Callable[..., np.ndarray],
+    tensor: np.ndarray,
+    parameters: tuple[np.ndarray, ...],
+    compute: type,
+    result: np.dtype | type,
 ) -> np.ndarray:
-    """formula(*operands), broadcast, in blocks of flat arrays of dtype `compute`, cast to `result`.
+    """formula(tensor, *parameters), broadcast, in flat blocks of dtype `compute`, cast to `result`.
 
     NumPy makes a whole-tensor temporary for every operation, and memory is slower than arithmetic.
     The same line on blocks that fit the cache is about three times as fast, and needs no extra
     memory.  np.nditer cuts the blocks, for any strides, and repeats scale and zero_point.
     """
+    parameters = tuple(p.astype(compute) for p in parameters)  # here, or every block would convert them
     blocks = np.nditer(  # type: ignore[call-overload]  # a list of operands may hold None, the output
-        [*operands, None],
+        [tensor, *parameters, None],
         flags=["external_loop", "buffered", "zerosize_ok"],
-        op_flags=[["readonly"]] * len(operands) + [["writeonly", "allocate"]],
-        op_dtypes=[compute] * len(operands) + [result],
+        op_flags=[["readonly"]] * (1 + len(parameters)) + [["writeonly", "allocate"]],
+        op_dtypes=[compute] * (1 + len(parameters)) + [result],
         casting="same_kind",
         buffersize=BLOCK,
     )

@@ -237,11 +237,12 @@ class MSEObserver(_HistogramObserver):
     """
 
     def _range(self, histogram: Histogram, to: IntRange, symmetric: bool) -> tuple[float, float]:
-        x = histogram.centres
+        filled = histogram.counts > 0
+        x, counts = histogram.centres[filled], histogram.counts[filled]
 
         def squared_error(rmin: float, rmax: float) -> float:
             x_hat = fake_quantize(x, choose_qparams(rmin, rmax, to, symmetric=symmetric))
-            return float(np.sum(histogram.counts * (x - x_hat) ** 2))
+            return float(np.sum(counts * (x - x_hat) ** 2))
 
         lows, highs = min(histogram.minimum, 0.0) * SHRINK, max(histogram.maximum, 0.0) * SHRINK
         rmin, rmax = float(lows[0]), float(highs[0])

@@ -116,7 +116,7 @@ def test_all_words_are_large_enough_inside_the_picture_and_off_each_other(name, 
     boxes = []
     for element in root.iter(f"{SVG}text"):
         left, right, top, bottom = box(element)
-        assert float(element.get("font-size")) >= svg.SMALL
+        assert float(element.get("font-size")) >= 13
         assert left >= 2 and right <= width - 2 and top >= 2 and bottom <= height - 2, element.text
         for other, (l2, r2, t2, b2) in boxes:
             assert right <= l2 or r2 <= left or bottom <= t2 or b2 <= top, (element.text, other)

@@ -76,9 +76,9 @@ def draw_number_line(scale: float, bits: int, tie_rule: str, saturating: bool, n
     if not beyond.any():
         headline = f"Every real comes back at most scale/2 = {bound} away from where it started"
     elif saturating:
-        headline = f"{beyond.sum()} of {x.size} reals lie beyond the codes: they saturate at the ends"
+        headline = f"{beyond.sum()} of {x.size} reals beyond the codes: saturated at the ends"
     else:
-        headline = f"{beyond.sum()} of {x.size} reals lie beyond the codes: they wrap to the other side"
+        headline = f"{beyond.sum()} of {x.size} reals beyond the codes: wrapped to the other side"
     settings = f"scale {float(qparams.scale):g}, int{bits} codes {qparams.qmin}..{qparams.qmax}, "
     settings += f"ties go {tie_rule}, {'saturating' if saturating else 'not saturating'}"
     return svg.drawing(headline, settings, facts, ERRORS + REACH + 10, shapes)
