@@ -1,7 +1,5 @@
 """The exercises of notebook 00: the first steps, and how `check` talks."""
 
-import math
-
 from qtutor.exercises import Choice, Exercise, Function, Number
 
 # 0.1  which integer does x become?
@@ -34,13 +32,15 @@ def violated(scale: float) -> str | None:
 
 EXERCISES: dict[str, Exercise] = {
     "0.1": Function(
-        cases=[(3.1, 0.5), (-3.1, 0.5), (2.9, 2.0), (0.0, 0.1), (10.0, 0.25)],
+        cases=[(3.4, 0.5), (-3.1, 0.5), (2.9, 2.0), (0.0, 0.1), (10.0, 0.25)],
         expected=code,
         mistakes={
             "you multiply by the scale instead of dividing": lambda x, scale: round(x * scale),
             "you drop the fraction instead of rounding": lambda x, scale: int(x / scale),
-            "you always round down": lambda x, scale: math.floor(x / scale),
-            "you round x, and then divide": lambda x, scale: int(round(x) / scale),
+            "you always round down": lambda x, scale: x // scale,
+            "you round x, and then divide": lambda x, scale: round(x) / scale,
+            "you divide, but do not round": lambda x, scale: x / scale,
+            "you round, but leave the code a float": lambda x, scale: float(round(x / scale)),
         },
     ),
     "0.2": Number(

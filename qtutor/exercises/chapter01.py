@@ -19,12 +19,20 @@ def cast_before_saturating(x: np.ndarray, scale: float) -> np.ndarray:
     return np.clip(round_half_even(x / scale).astype(np.int32).astype(np.int8), -127, 127)
 
 
+def only_cast(x: np.ndarray, scale: float) -> np.ndarray:
+    return round_half_even(x / scale).astype(np.int32).astype(np.int8)
+
+
 def truncate(x: np.ndarray, scale: float) -> np.ndarray:
     return saturate(np.trunc(x / scale), NARROW)
 
 
 def ties_away(x: np.ndarray, scale: float) -> np.ndarray:
     return saturate(round_half_away(x / scale), NARROW)
+
+
+def ties_up(x: np.ndarray, scale: float) -> np.ndarray:
+    return saturate(np.floor(x / scale + 0.5), NARROW)
 
 
 def use_minus_128(x: np.ndarray, scale: float) -> np.ndarray:
@@ -111,9 +119,11 @@ EXERCISES: dict[str, Exercise] = {
         ],
         expected=codes,
         mistakes={
+            "you cast without saturating": only_cast,
             "you cast before saturating": cast_before_saturating,
             "you truncate instead of rounding": truncate,
             "you break ties away from zero": ties_away,
+            "you add 0.5 and take the floor: ties go up": ties_up,
             "you use the code -128, which the narrow range leaves out": use_minus_128,
             "you clip x itself instead of its code": clip_reals,
             "you multiply by the scale instead of dividing": multiply,
@@ -133,7 +143,8 @@ EXERCISES: dict[str, Exercise] = {
         cases=[
             (np.array([0.3, 0.5, 1.5, 2.5, 7.0]),),
             (np.array([-0.3, -0.5, -1.5, -2.5, -2.7]),),
-            (np.array([0.49999999999999994, -0.49999999999999994]),),
+            (np.array([0.49999997, -0.49999997], np.float32),),  # the largest float32 below 0.5
+            (np.array([0.49999999999999994, -0.49999999999999994]),),  # a report would round it to 0.5
         ],
         expected=round_half_away,
         mistakes={

@@ -38,6 +38,11 @@ def _wrong_side(rmin: float, rmax: float) -> tuple[float, int]:
     return scale, 255 - zero_point
 
 
+def _for_int8(rmin: float, rmax: float) -> tuple[float, int]:
+    scale, zero_point = scale_and_zero_point(rmin, rmax)
+    return scale, zero_point - 128
+
+
 def _256_steps(rmin: float, rmax: float) -> tuple[float, int]:
     rmin, rmax = min(rmin, 0.0), max(rmax, 0.0)
     scale = (rmax - rmin) / 256
@@ -112,15 +117,17 @@ EXERCISES: dict[str, Exercise] = {
             "you leave the zero-point a real number": _zero_point_real,
             "you count the zero-point from the wrong end, qmax": _wrong_side,
             "you divide by the number of codes, 256, instead of the number of steps": _256_steps,
+            "you give the zero-point of int8": _for_int8,
             "you return steps per real unit instead of real units per step": _inverse_scale,
         },
     ),
     "2.2": Number(
-        expected=lambda: int(choose_qparams(-0.5, 1.5, INT8).zero_point),
+        expected=lambda: int(choose_qparams(-0.25, 1.75, INT8).zero_point),
         mistakes={
-            "you give the zero-point of uint8": lambda: 64,
-            "you count from the wrong end of the range": lambda: 63,
-            "you leave out qmin and get the sign wrong": lambda: -192,
+            "you give the zero-point of uint8": lambda: 32,
+            "you count from the wrong end of the range": lambda: 95,
+            "you leave out qmin and get the sign wrong": lambda: -32,
+            "you add rmin / S to qmin where (2.3) subtracts it": lambda: -160,
         },
     ),
     "2.3": Function(

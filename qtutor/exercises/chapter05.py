@@ -6,7 +6,7 @@ import numpy as np
 
 from qtutor.exercises import Choice, Exercise, Function, Number
 from qtutor.matmul import integer_matmul
-from qtutor.rounding import round_half_even
+from qtutor.rounding import round_half_away, round_half_even
 
 Array = np.ndarray
 rng = np.random.default_rng(5)
@@ -86,6 +86,10 @@ def offset_truncated(q2: Array, Z1: int, b: Array, S1: float, S2: float) -> Arra
     return (b / (S1 * S2)).astype(np.int32) - Z1 * q2.sum(axis=0, dtype=np.int32)
 
 
+def offset_half_away(q2: Array, Z1: int, b: Array, S1: float, S2: float) -> Array:
+    return round_half_away(b / (S1 * S2)).astype(np.int32) - Z1 * q2.sum(axis=0, dtype=np.int32)
+
+
 def offset_with_int8_bias(q2: Array, Z1: int, b: Array, S1: float, S2: float) -> Array:
     q_b = np.clip(round_half_even(b / (S1 * S2)), -128, 127).astype(np.int32)
     return q_b - Z1 * q2.sum(axis=0, dtype=np.int32)
@@ -155,7 +159,7 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "5.2": Function(
         cases=[
-            (int8([[1, -2], [3, 4]]), 10, np.array([0.26, -2.6]), 0.25, 0.5),
+            (int8([[1, -2], [3, 4]]), 10, np.array([0.3125, -2.6]), 0.25, 0.5),  # 2.5 steps: a tie
             (int8([[100, -2], [100, 40]]), 25, np.array([19.4, -19.6]), 0.5, 0.25),
         ],
         expected=offset,
@@ -165,6 +169,7 @@ EXERCISES: dict[str, Exercise] = {
             "you sum in int8, and the sum wraps": offset_summed_in_int8,
             "you scale the bias by S2 alone": offset_at_weight_scale,
             "you truncate the bias instead of rounding it": offset_truncated,
+            "you break the tie away from zero, not to even": offset_half_away,
             "you saturate the bias to int8": offset_with_int8_bias,
         },
     ),
