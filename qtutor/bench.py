@@ -1,7 +1,7 @@
 """How fast, and with how much memory: ratios from one run, on one thread.
 
 Run it with `python3 run.py bench`.  A ratio compares two ways of the same machine at the same hour, so it
-says something elsewhere too; seconds would not.  Each way is timed in turn, and the best of 7 counts.
+says something elsewhere too; seconds would not.  Each way is timed in turn, and the best of 15 counts.
 """
 
 import os
@@ -79,9 +79,9 @@ def import_rows() -> list[tuple[str, str, str]]:
 
 
 def ratio(slow: Callable[[], object], fast: Callable[[], object]) -> float:
-    """How many times as long `slow` takes: the best of 7, taken in turn, after one round to warm up."""
+    """How many times as long `slow` takes: the best of 15, taken in turn, after one round to warm up."""
     times: dict[Callable[[], object], list[float]] = {slow: [], fast: []}
-    for _ in range(8):
+    for _ in range(16):
         for way, seconds in times.items():
             start = time.perf_counter()
             way()

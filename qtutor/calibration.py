@@ -296,15 +296,16 @@ class EntropyObserver(_HistogramObserver):
 
 
 def _divergence(counts: np.ndarray, i: int, groups: int) -> float:
-    """KL(P, Q) of the clip after i bins, in nats; inf where Q is 0 and P is not."""
+    """KL(P, Q) of the clip after i bins, in nats; inf where Q is 0 and P is not: at an empty last bin."""
+    outside = counts[i:].sum()
+    if outside > 0 and counts[i - 1] == 0:
+        return float("inf")
     P, Q = counts[:i].astype(np.float64), counts[:i]
-    P[-1] += counts[i:].sum()
+    P[-1] += outside
     filled = Q > 0
     group = np.arange(i) * groups // i
     bins_filled = np.bincount(group, filled, groups)
     Q = filled * (np.bincount(group, Q, groups) / np.maximum(bins_filled, 1))[group]
-    if (P[~filled] > 0).any():
-        return float("inf")
     P, Q = P[filled] / P.sum(), Q[filled] / Q.sum()
     return float(np.sum(P * np.log(P / Q)))
 

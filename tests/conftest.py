@@ -5,3 +5,11 @@ from hypothesis import settings
 # A slow or busy computer is no bug: no time limit for one example.
 settings.register_profile("qtutor", deadline=None)
 settings.load_profile("qtutor")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests measured: a parallel run shows no test's own output, but carries its properties."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, measured in report.user_properties:
+            if report.when == "call":
+                terminalreporter.write_line(f"{name}: {measured}")

@@ -330,6 +330,8 @@ def test_symmetric_codes_without_a_sign_start_at_zero():
     assert qparams.to == UINT8 and qparams.zero_point == 0 and qparams.scale == np.float32(10 / 255)
     with pytest.raises(ValueError, match=r"have no negative values, got rmin -0\.5"):
         choose_qparams(-0.5, 10.0, UINT8, symmetric=True)
+    with pytest.raises(ValueError, match="have no negative values"):
+        choose_qparams([0.0, -0.5], [1.0, 1.0], UINT8, symmetric=True, axis=0)
     for to in (IntRange(1, 255), IntRange(-10, 0), IntRange(-10, -5)):
         with pytest.raises(
             ValueError, match=r"symmetric needs codes on both sides of 0, or 0..qmax; got IntRange"
@@ -603,7 +605,15 @@ def test_what_is_no_real_number_is_refused(x):
 
 
 @pytest.mark.parametrize(
-    "broken", [lambda x: x, lambda x: x * np.nan, lambda x: np.rint(x) + 1, np.zeros_like]
+    "broken",
+    [
+        lambda x: x,
+        lambda x: x * np.nan,
+        lambda x: np.rint(x) + 1,
+        lambda x: np.rint(x) - 1,
+        lambda x: np.floor(x) + 1,
+        np.zeros_like,
+    ],
 )
 def test_a_rounding_that_does_not_round_is_refused(broken):
     with pytest.raises(ValueError, match="rounding must return the whole number below or above, got"):
@@ -701,6 +711,12 @@ def test_codes_outside_their_range_are_refused(codes, got):
         QTensor(np.array(codes), QParams(1.0, 0))
     with pytest.raises(ValueError, match=r"needs codes in -8..7, got -9..0"):
         dequantize(np.int8([0, -9]), QParams(1.0, 0, INT4))
+    for outside in (np.uint8([0]), np.int8([1]), np.uint8([255])):  # one end of the dtype fits, one does not
+        with pytest.raises(ValueError, match=r"needs codes in 2..200, got"):
+            dequantize(outside, QParams(1.0, 5, IntRange(2, 200)))
+    for outside, to in [(np.uint8([0]), IntRange(1, 255)), (np.int8([-128]), IntRange(-127, 127))]:
+        with pytest.raises(ValueError, match="dequantize needs codes in"):
+            dequantize(outside, QParams(1.0, 5, to))
 
 
 # --- QTensor

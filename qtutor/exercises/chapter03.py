@@ -43,6 +43,10 @@ def _twice_the_codes(x: np.ndarray, clips: np.ndarray, bits: int) -> float:
     return least_error_clip(x, clips, bits + 1)
 
 
+def _index_of_the_clip(x: np.ndarray, clips: np.ndarray, bits: int) -> int:
+    return int(np.flatnonzero(clips == least_error_clip(x, clips, bits))[0])
+
+
 def coarsen(counts: np.ndarray, first: int) -> tuple[np.ndarray, int]:
     bins = np.arange(first, first + counts.size) >> 1
     joined = np.zeros(bins[-1] - bins[0] + 1, np.int64)
@@ -69,8 +73,10 @@ def _halved_towards_zero(counts: np.ndarray, first: int) -> tuple[np.ndarray, in
     return joined, int(bins[0])
 
 
-def some_pixel_changes(answer: tuple[float, int]) -> str | None:
+def some_pixel_changes(answer: object) -> str | None:
     """Whether (scale, zero_point) of uint8 changes any of the 17 values that a pixel can have."""
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
+        return "The answer must be a pair: (scale, zero_point)."
     pixels = np.arange(17) / 16
     x_hat = fake_quantize(pixels, QParams(answer[0], answer[1], UINT8))
     changed = np.flatnonzero(x_hat != pixels)
@@ -105,16 +111,19 @@ EXERCISES: dict[str, Exercise] = {
             "you clip but never round, so the widest range wins": _never_rounded,
             "you compare absolute errors, not squared ones": _absolute_error,
             "you let qmax be 2 ** bits - 1, twice the codes that there are": _twice_the_codes,
+            "you return the index of the clip, not the clip": _index_of_the_clip,
         },
     ),
     "3.2": Number(
         expected=lambda: 6.0 / (3 * 254**2),
         mistakes={
+            "you count the 255 codes, not the steps between them": lambda: 6.0 / (3 * 255**2),
             "you count the 256 codes of full int8 as steps": lambda: 6.0 / (3 * 256**2),
             "you take 127 steps: those of one side": lambda: 6.0 / (3 * 127**2),
             "you take the excess at one end, as in (3.4)": lambda: 12.0 / (12 * 254**2),
             "you compute the rounding noise scale**2 / 12": lambda: (6.0 / 127) ** 2 / 12,
         },
+        tolerance=0.002,
     ),
     "3.3": Function(
         cases=[

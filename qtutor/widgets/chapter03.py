@@ -101,7 +101,7 @@ def draw_clip(layer: str, bits: int, fraction: float) -> svg.Drawing:
         *((f"{name} clips at", f"{at:.2f}: {db:.1f} dB") for name, (at, db) in known.observers.items()),
     ]
     shapes = [
-        *_histogram(x, qparams, clip, low, high, to_x),
+        *_histogram(x, qparams, low, high, to_x),
         *_curves(known, position, to_x),
     ]
     if position == best:
@@ -117,20 +117,21 @@ def draw_clip(layer: str, bits: int, fraction: float) -> svg.Drawing:
     return svg.drawing(headline, settings, facts, BOTTOM + 34, shapes)
 
 
-def _histogram(
-    x: np.ndarray, qparams: QParams, clip: float, low: float, high: float, to_x: svg.Scale
-) -> Iterator[str]:
+def _histogram(x: np.ndarray, qparams: QParams, low: float, high: float, to_x: svg.Scale) -> Iterator[str]:
     """How many elements lie where, on a logarithmic scale; in the error colour those beyond the codes."""
     counts, edges = np.histogram(x, 100, (low, high))
     to_y = svg.scaled(0, np.log10(1 + counts.max()), BARS, TOP)
     yield svg.note(svg.LEFT, TOP - 14, "elements, on a logarithmic scale; ticks: the codes")
-    for end, far in ((-clip, low), (clip, high)):
+    first, last = (
+        limit + side * qparams.scale / 2 for limit, side in zip(qparams.limits, (-1, 1), strict=True)
+    )
+    for end, far in ((first, low), (last, high)):
         left, right = sorted((to_x(end), to_x(far)))
         if low < end < high:
             yield svg.rect(left, TOP, right - left, BARS - TOP, ERROR, opacity=0.18)
     for count, left, right in zip(counts, edges, edges[1:], strict=False):
         y = to_y(np.log10(1 + count))
-        beyond = abs(left + right) / 2 > clip
+        beyond = not first <= (left + right) / 2 <= last
         yield svg.rect(to_x(left), y, to_x(right) - to_x(left), BARS - y, ERROR if beyond else REAL)
     yield svg.line(to_x(low), BARS, to_x(high), BARS, svg.GREY)
     yield svg.axis(to_x, BARS + 8, svg.ticks(low, high))
