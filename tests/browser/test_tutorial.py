@@ -51,6 +51,7 @@ def lab(tmp_path_factory):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = ["--no-browser", f"--port={port}", "--LabApp.expose_app_in_browser=True"]
+    options += [f"--LabApp.workspaces_dir={folder / 'workspaces'}"]  # not among the tabs of the reader
     environment = {**os.environ, "JUPYTER_TOKEN": TOKEN}
     for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         environment[name] = str(folder / "settings" / name)
@@ -130,7 +131,7 @@ LOOK = """explorer => {
 WATCH = """explorer => {
     window.latencies = [];
     let pressed = null;
-    window.addEventListener('keydown', () => { pressed ??= performance.now(); }, true);
+    window.addEventListener('keydown', () => { pressed = performance.now(); }, true);
     const picture = explorer.querySelector('svg').parentElement.parentElement;
     new MutationObserver(() => requestAnimationFrame(() => {
         if (pressed !== null) window.latencies.push(performance.now() - pressed);
