@@ -126,7 +126,7 @@ def choose_qparams(
     Raises ValueError for NaN, inf, rmin > rmax, shapes that disagree, and for a negative rmin
     where `symmetric` meets an unsigned range.
     Source: Jacob et al. 2018, arXiv:1712.05877, section 2.1 and equation (13); narrow range:
-    section 3 there and Krishnamoorthi 2018, arXiv:1806.08342, section 2.2.
+    section 3.1 there and Krishnamoorthi 2018, arXiv:1806.08342, section 2.2.
 
     >>> qparams = choose_qparams(-1.0, 3.0, IntRange(0, 255))
     >>> round(float(qparams.scale), 6), int(qparams.zero_point)
