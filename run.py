@@ -57,7 +57,9 @@ EXTRAS, GROUPS = ["notebooks", "dask"], ["test", "build"]  # the parts of pyproj
 # Open tabs are kept apart from those of your other JupyterLab projects.
 JUPYTER_FILES = {
     "share/jupyter/lab/settings/overrides.json": {
-        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}
+        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+        # notebooks/questions.md is a page to read, not to edit
+        "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
     },
     "etc/jupyter/jupyter_lab_config.json": {
         "LabApp": {
