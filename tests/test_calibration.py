@@ -24,7 +24,7 @@ from qtutor import (
     fake_quantize,
     int_range,
 )
-from qtutor.calibration import BINS, SMALLEST_EXPONENT, Histogram
+from qtutor.calibration import BINS, SHRINK, SMALLEST_EXPONENT, Histogram
 
 MERGING = {
     "min-max": MinMaxObserver,
@@ -123,6 +123,7 @@ def test_one_in_a_thousand_at_each_end_is_one_of_a_thousand():
     assert observer.qparams().limits[1] == pytest.approx(1, abs=observer.histogram.width)
     observer = PercentileObserver(99.9).observe(np.append(np.linspace(0, 1, 998), 50.0))
     assert observer.qparams().limits[1] == pytest.approx(50)  # 999 values: one is more than a thousandth
+    assert PercentileObserver().percentile == 99.9
 
 
 def test_entropy_by_hand(monkeypatch):
@@ -361,6 +362,11 @@ def test_mse_is_within_a_tenth_of_the_best_of_a_brute_force_search(shape, bits):
     assert found <= 1.1 * best
 
 
+def test_the_clips_that_mse_tries_are_those_it_names():
+    assert SHRINK.size == 97 and SHRINK[0] == 1 and SHRINK[12] == 0.5 and SHRINK[-1] == 1 / 256
+    assert np.allclose(SHRINK[1:] / SHRINK[:-1], 2 ** (-1 / 12))
+
+
 def kl_range(x, width, bins, groups):
     """The entropy method in loops, from its description alone."""
     counts = [0] * bins
@@ -401,14 +407,21 @@ def test_entropy_is_that_of_plain_loops(seed, bits, monkeypatch):
     assert observer._range(h, to, False) == (max(x.min(), -clip), min(x.max(), clip))
 
 
-def test_entropy_halves_a_fine_histogram_to_2048_bins():
-    x = np.append(np.random.default_rng(0).normal(size=20_000), [50.0, -3.0])
-    fine, coarse = EntropyObserver().observe(x), EntropyObserver().observe(x)
-    assert fine.histogram.counts.size > 2048
-    clip = fine.qparams(symmetric=True).limits[1]
-    units = clip / (fine.histogram.width * 4)  # 50 needs 6400 bins of 1/128, or 1600 of 1/32
-    assert units == pytest.approx(round(units), abs=1e-3) and 128 <= round(units) < 400
-    assert state(fine) == state(coarse)
+def test_entropy_halves_a_fine_histogram_to_2048_bins(monkeypatch):
+    # sparse data on which a single count more or less moves the clip
+    rngs = [np.random.default_rng(seed) for seed in (9, 10, 12, 34, 35, 54)]
+    data = [np.append(np.abs(rng.normal(size=100)), rng.uniform(3, 4, size=2)) for rng in rngs]
+
+    def clips():
+        observers = [EntropyObserver().observe(x) for x in data]
+        sizes = [observer.histogram.counts.size for observer in observers]
+        return sizes, [o._range(o.histogram, int_range(bits), False) for o in observers for bits in (7, 8, 9)]
+
+    sizes, found = clips()
+    assert min(sizes) > 2048 and {size % 2 for size in sizes} == {0, 1}
+    monkeypatch.setattr(calibration, "BINS", 2048)  # the same grid, from the start
+    sizes, expected = clips()
+    assert max(sizes) <= 2048 and found == expected
 
 
 @pytest.mark.parametrize("bits", [12, 14, 16])
@@ -557,6 +570,11 @@ def test_the_moving_average_equals_exact_fractions(pairs, momentum):
         maximum = high if maximum is None else (1 - a) * maximum + a * high
     assert observer.minimum == pytest.approx(float(minimum), abs=1e-9)
     assert observer.maximum == pytest.approx(float(maximum), abs=1e-9)
+
+
+def test_the_moving_average_moves_slowly_unless_told_otherwise():
+    observer = MovingAverageMinMaxObserver().observe(np.array([0.0, 100.0])).observe(np.array([0.0, 0.0]))
+    assert observer.maximum == pytest.approx(99.0)
 
 
 def test_a_momentum_of_one_remembers_only_the_last_batch():
