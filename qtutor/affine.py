@@ -123,8 +123,8 @@ def choose_qparams(
     all-zero range gives scale 1 and zero_point 0 (or the code nearest to 0); a scale below 2**-126,
     the smallest normal float32, becomes 2**-126.
 
-    Raises ValueError for NaN, inf, rmin > rmax, shapes that disagree, and for a negative rmin
-    where `symmetric` meets an unsigned range.
+    Raises ValueError for NaN, inf, rmin > rmax, shapes that disagree, a range whose codes would leave
+    float32, and for a negative rmin where `symmetric` meets an unsigned range.
     Source: Jacob et al. 2018, arXiv:1712.05877, section 2.1 and equation (13); narrow range:
     section 3.1 there and Krishnamoorthi 2018, arXiv:1806.08342, section 2.2.
 

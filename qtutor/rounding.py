@@ -72,18 +72,18 @@ INT4 = int_range(4)
 def round_half_even(x: np.ndarray) -> np.ndarray:
     """Nearest integer; ties go to the even neighbour (IEEE 754's default, NumPy, ONNX).
 
-    x  floats of any shape; the result has the same shape and dtype
+    x  floats of any shape, else TypeError; the result has the same shape and dtype
 
     >>> round_half_even(np.array([-1.5, -0.5, 0.5, 1.5, 2.5])).tolist()
     [-2.0, -0.0, 0.0, 2.0, 2.0]
     """
-    return np.rint(x)
+    return np.rint(floats(x, "round_half_even"))
 
 
 def round_half_away(x: np.ndarray) -> np.ndarray:
     """Nearest integer; ties go away from zero (C's `round`, TensorFlow Lite's reference kernels).
 
-    x  floats of any shape; the result has the same shape and dtype
+    x  floats of any shape, else TypeError; the result has the same shape and dtype
 
     Not floor(|x| + 0.5): the largest double below 0.5 plus 0.5 is 1.0 in floating point.
 
@@ -92,9 +92,10 @@ def round_half_away(x: np.ndarray) -> np.ndarray:
     >>> float(round_half_away(np.array(0.49999999999999994)))
     0.0
     """
+    x = floats(x, "round_half_away")
     whole = np.trunc(x)
     with np.errstate(invalid="ignore"):  # inf - inf is NaN, and NaN >= 0.5 is False: inf stays inf
-        return whole + np.copysign(np.abs(x - whole) >= 0.5, x).astype(np.asarray(x).dtype)
+        return whole + np.copysign(np.abs(x - whole) >= 0.5, x).astype(x.dtype)
 
 
 def saturate(x: np.ndarray, to: IntRange) -> np.ndarray:
@@ -122,6 +123,14 @@ def saturate(x: np.ndarray, to: IntRange) -> np.ndarray:
             x = np.minimum(x.astype(np.uint64), np.uint64(2**63 - 1))
         x = x.astype(np.int64)
     return np.clip(x, to.qmin, to.qmax).astype(to.dtype)
+
+
+def floats(x: object, where: str) -> np.ndarray:
+    """x as an array of its own float dtype; NumPy would round 2**53 + 1 by making it a float first."""
+    array = np.asarray(x)
+    if array.dtype.kind != "f":
+        raise TypeError(f"{where} needs floats, got dtype {array.dtype}")
+    return array
 
 
 def real_array(x: object, where: str) -> np.ndarray:

@@ -454,6 +454,16 @@ def test_constant_data_have_a_map_that_returns_them(name, constant, symmetric):
 
 
 @pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_unit_of_the_data_is_the_unit_of_the_range(name, sign):
+    x = np.abs(np.random.default_rng(0).standard_t(3, size=3000)) * sign
+    qparams = ALL[name]().observe(x).qparams(int_range(4))
+    for unit in (2.0**-20, 2.0**20):  # powers of two, so exactly
+        scaled = ALL[name]().observe(x * unit).qparams(int_range(4))
+        assert scaled.scale == qparams.scale * np.float32(unit) and scaled.zero_point == qparams.zero_point
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_no_observer_goes_beyond_the_data(name):
     x = np.random.default_rng(0).standard_t(3, size=5000) + 0.5
     for symmetric in (False, True):
