@@ -219,3 +219,11 @@ def test_saturate_refuses_fractions_and_nan_wherever_they_are(value):
 def test_saturate_refuses_what_is_no_real_number(x):
     with pytest.raises(TypeError, match=r"saturate needs real numbers \(float or integer dtype\), got dtype"):
         saturate(x, INT8)
+
+
+@pytest.mark.parametrize("x", [np.array([2**53 + 1]), np.uint8([1]), np.array([True]), 3, [None]])
+def test_rounding_refuses_what_is_no_float(x):
+    # as a float, 2**53 + 1 would become 2**53: an integer that changes by being rounded
+    for rounding in (round_half_even, round_half_away):
+        with pytest.raises(TypeError, match=f"{rounding.__name__} needs floats, got dtype"):
+            rounding(x)
