@@ -477,6 +477,23 @@ def test_float16_is_computed_as_float32(x):
     assert np.array_equal(quantize(x, qparams), quantize(x.astype(np.float32), qparams))
 
 
+def test_the_dtype_of_x_decides_how_a_near_tie_falls():
+    # 0.1 is stored as 0.100000001490116: 0.75 over it is 7.4999999, for which float32 has only 7.5
+    codes = {
+        dtype: int(quantize(dtype(0.75), QParams(0.1, 0))) for dtype in (np.float16, np.float32, np.float64)
+    }
+    assert codes == {np.float16: 8, np.float32: 8, np.float64: 7}
+
+
+def test_long_doubles_and_swapped_bytes_are_computed_as_float64():
+    x = np.array([0.5 + 1e-10, -1.5 - 1e-10, 3.0, 1e30])
+    for dtype in (np.longdouble, ">f8", "<f8"):
+        assert quantize(x.astype(dtype), QParams(1.0, 0)).tolist() == [1, -2, 3, 127]
+    swapped = np.array([-2.5, 0.25, 7.0], ">f4")
+    assert quantize(swapped, QParams(0.5, 0)).tolist() == [-5, 0, 14]
+    assert dequantize(np.array([300, -2], ">i2"), QParams(0.5, 0, INT16)).tolist() == [150.0, -1.0]
+
+
 # --- quantize: shapes, layouts, blocks
 
 
