@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from qtutor.rounding import INT8, IntRange, Rounding, real_array, round_half_even
 
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # the smallest normal float32, 2**-126
-BLOCK = 3 * 2**16  # elements per block: two temporaries of 768 kB, which a cache holds
+BLOCK = 2**17  # elements per block: two temporaries of 512 kB, which a cache holds
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -66,6 +66,9 @@ class QParams:
         Z.setflags(write=False)
         for name, value in {"scale": S, "zero_point": Z, "to": to, "axis": axis}.items():
             object.__setattr__(self, name, value)  # frozen: this is the one place that sets them
+
+    def __reduce__(self) -> tuple:  # copies and pickles are built anew, read-only as this one
+        return QParams, (self.scale, self.zero_point, self.to, self.axis)
 
     @property
     def qmin(self) -> int:
@@ -143,14 +146,16 @@ def choose_qparams(
             raise ValueError(f"symmetric needs codes on both sides of 0, or 0..qmax; got {to}")
         elif np.any(rmin < 0):
             raise ValueError(f"symmetric codes {to} have no negative values, got rmin {rmin}")
-        scale = np.maximum(-rmin, rmax) / to.qmax
-    else:
-        scale = rmax / (to.qmax - to.qmin) - rmin / (to.qmax - to.qmin)  # rmax - rmin could overflow
-    scale = np.where(rmin == rmax, 1.0, np.maximum(scale, SMALLEST_SCALE))
-    if symmetric:
+        scale = np.maximum(np.maximum(-rmin, rmax) / to.qmax, SMALLEST_SCALE)
         zero_point = np.zeros(scale.shape)
     else:
-        zero_point = np.where(rmin == rmax, 0.0, to.qmin - round_half_even(rmin / scale))
+        steps = to.qmax - to.qmin
+        with np.errstate(over="ignore"):  # to inf, which QParams refuses
+            width = np.maximum(rmax - rmin, steps * SMALLEST_SCALE)
+        scale = width / steps
+        rmin_in_steps = steps * (rmin / width)  # rmin / S, exactly half of the steps for a range -a..a
+        zero_point = np.where(rmin == rmax, 0.0, to.qmin - round_half_even(rmin_in_steps))
+    scale = np.where(rmin == rmax, 1.0, scale)
     return QParams(scale, np.clip(zero_point, to.qmin, to.qmax).astype(np.int32), to, axis)
 
 
@@ -280,10 +285,9 @@ class _NotFinite(Exception):
 
 
 def _check_finite(steps: np.ndarray, x: np.ndarray) -> None:
-    # steps is in the cache and x is not; the difference is NaN or inf where x is, or where steps overflow
-    with np.errstate(over="ignore", invalid="ignore"):
-        if not np.isfinite(steps.max() - steps.min()) and not np.isfinite(x).all():
-            raise _NotFinite
+    # steps is in the cache and x is not; a finite x whose quotient overflows is no fault: it saturates
+    if not np.isfinite(steps).all() and not np.isfinite(x).all():
+        raise _NotFinite
 
 
 def _blockwise(
@@ -309,7 +313,6 @@ def _blockwise(
         buffersize=BLOCK,
     )
     with blocks, np.errstate(over="ignore", under="ignore"):  # x / scale may overflow: inf saturates
-        if blocks.itersize:
-            for *block, out in blocks:
-                np.copyto(out, formula(*block), casting="unsafe")
+        for *block, out in blocks:
+            np.copyto(out, formula(*block), casting="unsafe")
         return blocks.operands[-1]

@@ -1,7 +1,9 @@
 """qtutor/affine.py: the map x = scale * (q - zero_point), both ways, and the choice of its two numbers."""
 
+import copy
 import dataclasses
 import math
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -146,6 +148,14 @@ def test_fields_are_copied_and_cannot_change():
     for name in ("scale", "zero_point", "to", "axis", "other"):
         with pytest.raises((dataclasses.FrozenInstanceError, TypeError)):
             setattr(qparams, name, 1)
+
+
+def test_copies_and_pickles_are_as_read_only_as_the_original():
+    qparams = QParams([0.5, 2.0], [1, 2], UINT8, axis=0)
+    for twin in (copy.copy(qparams), copy.deepcopy(qparams), pickle.loads(pickle.dumps(qparams))):
+        assert twin.scale.tolist() == [0.5, 2.0] and twin.zero_point.tolist() == [1, 2]
+        assert (twin.to, twin.axis) == (UINT8, 0)
+        assert not twin.scale.flags.writeable and not twin.zero_point.flags.writeable
 
 
 def test_maps_and_tensors_can_be_compared_and_be_keys():
@@ -427,6 +437,12 @@ def test_int8_and_uint8_choose_the_same_zero_on_ties():
     signed, unsigned = (choose_qparams(-low, high, to, axis=0) for to in (INT8, UINT8))
     assert np.array_equal(signed.zero_point + 128, unsigned.zero_point)
     assert choose_qparams(-1.0, 33.0, INT8).zero_point == choose_qparams(-1.0, 33.0, UINT8).zero_point - 128
+
+
+@given(st.floats(1e-30, 1e30), st.sampled_from(RANGES))
+def test_a_range_as_long_below_0_as_above_has_the_zero_point_of_its_tie(a, to):
+    # rmin / S is -127.5 for 8 bits: a tie, to be decided by the tie rule and not by a last bit of S
+    assert choose_qparams(-a, a, to).zero_point == to.qmin - round(Fraction(to.qmin - to.qmax, 2))
 
 
 # --- quantize: oracles in exact fractions
