@@ -94,6 +94,7 @@ class MovingAverageMinMaxObserver:
         else:
             self.minimum += self.momentum * (minimum - self.minimum)
             self.maximum += self.momentum * (maximum - self.maximum)
+            self.maximum = max(self.maximum, self.minimum)  # where they meet, a last bit may cross them
         return self
 
     def qparams(self, to: IntRange = INT8, *, symmetric: bool = False) -> QParams:
@@ -255,8 +256,8 @@ class MSEObserver(_HistogramObserver):
         lows, highs = low * SHRINK, high * SHRINK
         rmin, rmax = best(lows, highs)
         before = None
-        while before != (rmin, rmax):
-            before = rmin, rmax
+        while before != rmin:
+            before = rmin
             rmin, rmax = best(rmin, highs)
             rmin, rmax = best(lows, rmax)
         return rmin, rmax
@@ -303,10 +304,10 @@ def _divergence(counts: np.ndarray, i: int, groups: int) -> float:
     P, Q = counts[:i].astype(np.float64), counts[:i]
     P[-1] += outside
     filled = Q > 0
-    group = np.arange(i) * groups // i
-    bins_filled = np.bincount(group, filled, groups)
-    Q = filled * (np.bincount(group, Q, groups) / np.maximum(bins_filled, 1))[group]
-    P, Q = P[filled] / P.sum(), Q[filled] / Q.sum()
+    starts = -(-np.arange(groups) * i // groups)  # bin k is in group k * groups // i
+    bins_filled = np.add.reduceat(filled, starts, dtype=np.int64)
+    share = np.add.reduceat(Q, starts) / np.maximum(bins_filled, 1)
+    P, Q = P[filled] / P.sum(), np.repeat(share, bins_filled) / Q.sum()
     return float(np.sum(P * np.log(P / Q)))
 
 

@@ -582,6 +582,14 @@ def test_the_moving_average_equals_exact_fractions(pairs, momentum):
     assert observer.maximum == pytest.approx(float(maximum), abs=1e-9)
 
 
+def test_a_last_bit_does_not_turn_the_moving_average_around():
+    # found by search: the minimum is rounded up past the maximum
+    batches = [[-0.3501074203247322, -0.35010742032473186], [1.7729774190061827, 1.7729774190061829]]
+    observer = observe_all(MovingAverageMinMaxObserver(0.8926365835651188), batches)
+    assert observer.minimum <= observer.maximum
+    observer.qparams()
+
+
 def test_the_moving_average_moves_slowly_unless_told_otherwise():
     observer = MovingAverageMinMaxObserver().observe(np.array([0.0, 100.0])).observe(np.array([0.0, 0.0]))
     assert observer.maximum == pytest.approx(99.0)
