@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from qtutor.rounding import INT8, IntRange, Rounding, real_array, round_half_even
 
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # the smallest normal float32, 2**-126
-BLOCK = 2**17  # elements per block: two temporaries of 512 kB, which a cache holds
+BLOCK = 2**19  # bytes of a block: two temporaries of this size, which a cache holds
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -310,7 +310,7 @@ def _blockwise(
         op_flags=[["readonly"]] * (1 + len(parameters)) + [["writeonly", "allocate"]],
         op_dtypes=[compute] * (1 + len(parameters)) + [result],
         casting="same_kind",
-        buffersize=BLOCK,
+        buffersize=BLOCK // np.dtype(compute).itemsize,
     )
     with blocks, np.errstate(over="ignore", under="ignore"):  # x / scale may overflow: inf saturates
         for *block, out in blocks:

@@ -245,8 +245,8 @@ class MSEObserver(_HistogramObserver):
             """Of the ranges rmins[i]..rmaxs[i] the one with the least squared error: a channel for each."""
             rmins, rmaxs = np.broadcast_arrays(rmins, rmaxs)
             qparams = choose_qparams(rmins, rmaxs, to, symmetric=symmetric, axis=0)
-            x_hat = fake_quantize(np.broadcast_to(x, (rmins.size, x.size)), qparams)
-            i = np.argmin(np.sum(counts * (x - x_hat) ** 2, axis=1))
+            error = x - fake_quantize(np.broadcast_to(x, (rmins.size, x.size)), qparams)
+            i = np.argmin(np.einsum("ix,ix,x->i", error, error, counts))  # sum of counts * error**2
             return float(rmins[i]), float(rmaxs[i])
 
         low, high = min(histogram.minimum, 0.0), max(histogram.maximum, 0.0)

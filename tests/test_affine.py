@@ -26,8 +26,10 @@ from qtutor import (
     quantize,
     round_half_away,
 )
-from qtutor.affine import BLOCK, SMALLEST_SCALE
+from qtutor.affine import BLOCK as BLOCK_BYTES
+from qtutor.affine import SMALLEST_SCALE
 
+BLOCK = BLOCK_BYTES // 4  # in float32 numbers; of float64, that is two blocks
 INT16, UINT16 = int_range(16), int_range(16, signed=False)
 RANGES = [
     int_range(bits, signed=signed, narrow=narrow)
