@@ -1,6 +1,6 @@
 """qtutor: neural-network quantization in plain NumPy, to read, to run and to check your own code with.
 
-One module a chapter: rounding (01), affine (02), calibration (03), error (04), matmul (05).
+One module a chapter: rounding (01), affine (02), calibration (03), error (04), matmul (05), fixedpoint (06).
 """
 
 from qtutor.affine import QParams, QTensor, choose_qparams, dequantize, fake_quantize, quantize
@@ -12,6 +12,17 @@ from qtutor.calibration import (
     PercentileObserver,
 )
 from qtutor.error import ErrorBudget, clipped_fraction, error_budget, sqnr_db
+from qtutor.fixedpoint import (
+    FixedPointMultiplier,
+    multiply_double_rounding,
+    multiply_float,
+    multiply_half_up,
+    multiply_single_rounding,
+    quantize_multiplier,
+    requantize,
+    rounding_doubling_high_multiply,
+    rounding_right_shift,
+)
 from qtutor.matmul import MatmulTerms, accumulator_bits, integer_matmul, matmul_terms
 from qtutor.rounding import (
     INT4,
@@ -30,6 +41,7 @@ __all__ = [
     "UINT8",
     "EntropyObserver",
     "ErrorBudget",
+    "FixedPointMultiplier",
     "IntRange",
     "MSEObserver",
     "MatmulTerms",
@@ -47,9 +59,17 @@ __all__ = [
     "int_range",
     "integer_matmul",
     "matmul_terms",
+    "multiply_double_rounding",
+    "multiply_float",
+    "multiply_half_up",
+    "multiply_single_rounding",
     "quantize",
+    "quantize_multiplier",
+    "requantize",
     "round_half_away",
     "round_half_even",
+    "rounding_doubling_high_multiply",
+    "rounding_right_shift",
     "saturate",
     "sqnr_db",
 ]

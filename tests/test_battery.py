@@ -81,7 +81,7 @@ FAMILIES = {
     "empty matrix": np.zeros((0, 3)),
     "empty integers": np.zeros((2, 0), np.int8),
     "images": rng.normal(size=(2, 3, 4, 4)).astype(np.float32),
-    "longer than a block": rng.normal(size=BLOCK + 3).astype(np.float32),
+    "longer than a block": rng.normal(size=BLOCK // 4 + 3).astype(np.float32),
     "dead channel": changed(normal, (slice(None), 2), 0),
     "channels of all sizes": (normal * 10.0 ** np.arange(-4, 8, 2)).astype(np.float32),
     "channels on one side": np.abs(normal) * np.float32([1, -1, 1, -1, 1, -1]),
@@ -113,7 +113,7 @@ FAMILIES = {
     # --- floats that are no real numbers
     "NaN": np.array(np.nan),
     "one NaN": changed(normal, (5, 5), np.nan),
-    "one NaN in the last block": changed(np.zeros(BLOCK + 3, np.float32), -1, np.nan),
+    "one NaN in the last block": changed(np.zeros(BLOCK // 4 + 3, np.float32), -1, np.nan),
     "+inf": changed(normal, (0, 3), np.inf),
     "-inf": changed(normal.astype(np.float64), (0, 3), -np.inf),
     "+inf and -inf": np.array([np.inf, -np.inf]),
@@ -835,6 +835,98 @@ def bits_for_as_many_products_as_values(x, case):
         ends = [x.size * a * b for a in (range1.qmin, range1.qmax) for b in (-128, 127)]
         assert -(2 ** (bits - 1)) <= min(ends) and max(ends) < 2 ** (bits - 1)
         assert min(ends) < -(2 ** (bits - 2)) or max(ends) >= 2 ** (bits - 2)  # one bit less is too few
+
+
+# --- fixed point
+
+
+def beyond_int32(x, case):
+    low, high = ends(x)
+    return low < -(2**31) or high >= 2**31
+
+
+def int32_needed(name):
+    return {
+        not_integer: (TypeError, f"{name} must be integers, got dtype"),
+        beyond_int32: (ValueError, rf"{name} must fit int32, got -?\d+\.\.-?\d+"),
+    }
+
+
+def no_multiplier(M, case):
+    return not ((M.astype(np.float64) >= 0) & (M.astype(np.float64) < 2**30)).all()
+
+
+def no_mantissa(x, case):
+    return not ((x == 0) | (x >= 2**30)).all()
+
+
+@promise(
+    "quantize_multiplier",
+    refuses={
+        not_real: (TypeError, "quantize_multiplier needs real numbers .*, got dtype"),
+        no_multiplier: (ValueError, r"quantize_multiplier needs 0 <= M < 2\*\*30, got"),
+        neither_number_nor_channels: (ValueError, r"must both have shape \(\) or \(channels,\), got"),
+    },
+)
+def multipliers_to_31_bits(M, case):
+    multiplier = qt.quantize_multiplier(M)
+    assert multiplier.mantissa.shape == multiplier.shift.shape == multiplier.real.shape == M.shape
+    M = M.astype(np.float64)
+    assert (np.abs(multiplier.real - M) <= np.where(M < 2.0**-32, M, M * 2.0**-31)).all()
+
+
+@promise(
+    "FixedPointMultiplier",
+    refuses={
+        **int32_needed("mantissa"),
+        no_mantissa: (ValueError, r"mantissa must be 0 or 2\*\*30\.\.2\*\*31 - 1, got"),
+        empty: (ValueError, r"must both have shape \(\) or \(channels,\), got"),
+    },
+)
+def a_multiplier_with_the_tensor_as_mantissas(x, case):
+    multiplier = qt.FixedPointMultiplier(x.ravel(), np.ones(x.size, np.int8))
+    assert multiplier.mantissa.dtype == np.int32 and np.array_equal(multiplier.mantissa, x.ravel())
+    assert np.array_equal(multiplier.real, x.ravel() * 2.0**-32)
+
+
+@promise("rounding_doubling_high_multiply", refuses=int32_needed("a"))
+def half_of_each_ties_up(x, case):
+    half = qt.rounding_doubling_high_multiply(x, 2**30)
+    assert half.dtype == np.int32 and np.array_equal(half, (x.astype(np.int64) + 1) // 2)
+
+
+@promise("rounding_right_shift", refuses=int32_needed("x"))
+def half_of_each_ties_away(x, case):
+    half, wide = qt.rounding_right_shift(x, 1), x.astype(np.int64)
+    assert half.dtype == np.int32 and np.array_equal(half, np.sign(wide) * ((np.abs(wide) + 1) // 2))
+
+
+def reals_to_multiply_by(x):
+    return [0.0, 2.0**-32, 0.0072, 0.5, 1.0, 8.0]  # powers of two but for one: float32 holds the products
+
+
+VARIANTS = ("multiply_double_rounding", "multiply_half_up", "multiply_single_rounding", "multiply_float")
+
+
+@promise(*VARIANTS, meets=reals_to_multiply_by, refuses=int32_needed("acc"))
+def products_within_1_that_saturate(acc, M):
+    for name in VARIANTS:
+        y = getattr(qt, name)(acc, M if name == "multiply_float" else qt.quantize_multiplier(M))
+        exact = np.clip(acc.astype(np.float64) * M, -(2**31), 2**31 - 1)
+        assert (y.shape, y.dtype) == (acc.shape, np.int32)
+        # 24 bits are what float32 keeps; a left shift that saturates is multiplied by 1/2 after it
+        slack = 1 + np.abs(exact) * (2.0**-23 if name == "multiply_float" else 2.0**-31)
+        saturated = (np.abs(acc.astype(np.float64)) * M >= 2**30) & (M >= 1)
+        assert (np.abs(y - exact) <= np.where(saturated, 2**30, slack)).all()
+
+
+@promise("requantize", meets=per_tensor_maps, refuses=int32_needed("acc"))
+def requantized_accumulators(acc, to):
+    M = qt.quantize_multiplier(0.01)
+    q = qt.requantize(acc, M, to, multiply=qt.multiply_single_rounding)
+    assert (q.shape, q.dtype) == (acc.shape, to.to.dtype)
+    whole = qt.multiply_single_rounding(acc, M).astype(np.int64)
+    assert np.array_equal(q, np.clip(whole + to.zero_point, to.qmin, to.qmax))
 
 
 # --- the product of the two
