@@ -1,10 +1,16 @@
 """exercises: an answer is judged fairly, told calmly, and a known mistake is called by its name."""
 
+import ast
 import importlib
+import inspect
 import pkgutil
+import re
 import sys
 import types
+import typing
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 
@@ -84,6 +90,36 @@ def test_an_exercise_not_tried_is_told_in_one_calm_line(name, exercise):
         assert report == f"Exercise {name}: not tried yet. Replace the ... and run the cell again."
 
 
+def stubs():
+    """(name, cell) of every cell of a notebook in which the reader is to write a function."""
+    for path in sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            asked = re.search(r'^check\("([\d.]+)", \w+\)$', cell.source, re.MULTILINE)
+            if cell.cell_type == "code" and asked and "solution" not in cell.metadata.get("tags", []):
+                yield asked[1], cell.source
+
+
+STUBS = list(stubs())
+
+
+def test_every_function_to_write_has_a_stub():
+    written = {name.partition(".")[0] for name, _ in STUBS}  # chapters whose notebook is there
+    names = [entry.values[0] for entry in ENTRIES if isinstance(entry.values[1], Function)]
+    assert [name for name, _ in STUBS] == [name for name in names if name.partition(".")[0] in written]
+
+
+@pytest.mark.parametrize(("name", "source"), STUBS, ids=[name for name, _ in STUBS])
+def test_a_stub_says_what_it_takes_and_gives_and_nothing_else(name, source):
+    function, call = ast.parse(source).body
+    assert [ast.unparse(line) for line in function.body] == ["return ..."]
+    assert ast.unparse(call) == f"check('{name}', {function.name})"
+    stated = {a.arg: ast.unparse(a.annotation) for a in function.args.args}
+    stated["return"] = ast.unparse(function.returns)
+    expected = exercises.load(name.partition(".")[0])[name].expected
+    assert list(stated) == [*inspect.signature(expected).parameters, "return"]
+    assert {name: eval(hint, {"np": np}) for name, hint in stated.items()} == typing.get_type_hints(expected)
+
+
 # --- the machinery, on a small registry ---
 
 
@@ -124,7 +160,7 @@ def test_a_correct_function_is_told_so():
 
 def test_the_first_wrong_input_is_shown_and_the_mistake_named():
     assert report(CODES, wrapped).splitlines() == [
-        "Exercise 9.1: not yet. Input 2 of 2, another value:",
+        "Exercise 9.1: not yet. Input 2 of 2, another value at [1]:",
         "  x        = [0.25, 300.0] (float64)",
         "  scale    = 0.5",
         "  yours    = [0, 88] (int8)",
@@ -286,6 +322,41 @@ def test_a_long_array_is_shortened_and_stays_on_one_line():
     lines = report(many, lambda x: x + 1).splitlines()
     assert len(lines) == 4
     assert max(map(len, lines)) < 320
+
+
+def told(mine, right):
+    """How a report shows two values, as (yours, expected)."""
+    text = report(Function([()], lambda: right, {}, tolerance=0), lambda: mine)
+    return re.search(r"yours +(= .*)\n +expected +(= .*)", text).groups()
+
+
+THIRD = np.float32(1 / 3)
+LONG = np.arange(1000.0)
+
+
+@pytest.mark.parametrize(
+    ("mine", "right"),
+    [
+        (0.1 + 0.2, 0.3),
+        (np.array([0.49999999999999994]), np.array([0.5])),
+        (np.nextafter(THIRD, np.float32(1)), THIRD),
+        (float(THIRD), 1 / 3),
+        (np.float32([1.0, 16777216.0]), np.float32([1.0, 16777215.0])),
+        (1e300, np.nextafter(1e300, 0)),
+        ((1, 2.0 + 2**-50), (1, 2.0)),
+        (LONG + (np.arange(1000) == 500), LONG),
+        ([*range(300), 7, *range(300)], [*range(300), 8, *range(300)]),
+        (np.append(LONG, 1.0), np.append(LONG, 2.0)),
+    ],
+)
+def test_two_unequal_values_never_look_alike(mine, right):
+    yours, expected = told(mine, right)
+    assert yours != expected
+    assert max(len(yours), len(expected)) < 320
+
+
+def test_a_float32_has_no_more_digits_than_it_needs():
+    assert told(np.float32([0.1, 1e-7]), np.float32([0.2, 1e-7]))[0] == "= [0.1, 1e-07] (float32)"
 
 
 def test_warnings_of_a_wrong_answer_stay_out_of_the_way():

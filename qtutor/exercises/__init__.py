@@ -32,6 +32,7 @@ import copy
 import dataclasses
 import importlib
 import inspect
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -132,10 +133,11 @@ def _judge_function(exercise: Function, answer: Any) -> tuple[bool, str]:
         return True, f"correct on {len(mine)} input{'s' * (len(mine) > 1)}."
 
     i = next(i for i, difference in enumerate(differences) if difference)
-    arguments = zip(inspect.signature(exercise.expected).parameters, exercise.cases[i], strict=False)
-    rows = [*arguments, ("yours", mine[i]), ("expected", right[i])]
-    width = max(len(name) for name, _ in rows)
-    table = "\n".join(f"  {name:{width}} = {_show(value)}" for name, value in rows)
+    parameters = inspect.signature(exercise.expected).parameters
+    rows = {name: _show(case) for name, case in zip(parameters, exercise.cases[i], strict=False)}
+    rows["yours"], rows["expected"] = _show_apart(mine[i], right[i])
+    width = max(len(name) for name in rows)
+    table = "\n".join(f"  {name:{width}} = {text}" for name, text in rows.items())
 
     def matches(mistake: Callable) -> bool:
         wrong = [_run(mistake, case) for case in exercise.cases]
@@ -222,34 +224,64 @@ def _difference(mine: Any, right: Any, tolerance: float) -> str:
         return f"not {kinds[r.dtype.kind]}"
     if r.dtype.kind != "f":
         if not np.array_equal(m, r):
-            return "another value"
+            return _another_value(m != r)
         return "" if kinds[m.dtype.kind] == kinds[r.dtype.kind] else f"not {kinds[r.dtype.kind]}"
     finite = np.abs(r[np.isfinite(r)], dtype=np.float64)
-    close = np.allclose(m, r, rtol=0, atol=tolerance * finite.max(initial=0), equal_nan=True)
-    return "" if close else "another value"
+    close = np.isclose(m, r, rtol=0, atol=tolerance * finite.max(initial=0), equal_nan=True)
+    return "" if close.all() else _another_value(~close)
+
+
+def _another_value(unequal: np.ndarray) -> str:
+    """Where in an array the first one is."""
+    return "another value" + (f" at {np.argwhere(unequal)[0].tolist()}" if np.ndim(unequal) else "")
 
 
 def _fields(value: Any) -> tuple:
     return tuple(getattr(value, field.name) for field in dataclasses.fields(value))
 
 
-def _show(value: Any) -> str:
-    """Write `value` on one line that is the same on every machine: no address, and no last bits."""
+def _show(value: Any, digits: int | None = None) -> str:
+    """Write `value` on one line, not too long, that is the same on every machine: no address."""
+    text = _text(value, digits)
+    return text if len(text) <= 200 else f"{text[:100]} ... {text[-60:]}"
+
+
+def _show_apart(a: Any, b: Any) -> tuple[str, str]:
+    """The same for two values that differ, such that nobody takes one for the other.
+
+    Eight digits are calmer than seventeen: they are enough where they make no two numbers alike. If the
+    difference were cut out of the middle, the part that has it is shown.
+    """
+    full, short = ([_text(value, digits) for value in (a, b)] for digits in (None, 8))
+    words, short_words = (re.findall(r"[^\s,()\[\]{}]+", " ".join(texts)) for texts in (full, short))
+    digits = 8 if len(set(short_words)) == len(set(words)) else None
+    if (shown := (_show(a, digits), _show(b, digits)))[0] != shown[1]:
+        return shown
+    at = next((i for i, (c, d) in enumerate(zip(*full, strict=False)) if c != d), 0)
+    start = max(0, at - 60)
+    yours, expected = (f"... {text[start : start + 120]} ... {text[-20:]}" for text in full)
+    return yours, expected
+
+
+def _text(value: Any, digits: int | None = None) -> str:
+    """`value` in full; its floats with so many digits, or with all that tell them from any other float."""
     if isinstance(value, np.generic | np.ndarray):
-        text = _show(value.tolist())
-        return f"{text if len(text) < 200 else f'{text[:100]} ... {text[-60:]}'} ({value.dtype})"
-    if isinstance(value, float):
-        return f"{value:.8g}" if value % 1 else f"{value:.1f}"
+        short = value.dtype.kind == "f" and value.dtype != np.float64  # float32: 0.1, not 0.10000000149011612
+        array = np.array([float(str(v)) for v in value.flat]).reshape(value.shape) if short else value
+        return f"{_text(array.tolist(), digits)} ({value.dtype})"
+    if isinstance(value, float) and digits and value % 1:
+        return f"{value:.{digits}g}"
     if isinstance(value, Exception):
         return f"{type(value).__name__}: {' '.join(str(value).split())}"
     if isinstance(value, list | tuple):
-        inside = ", ".join(_show(part) for part in value)
+        inside = ", ".join(_text(part, digits) for part in value)
         return f"[{inside}]" if isinstance(value, list) else f"({inside})"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key!r}: {_show(part)}' for key, part in value.items())}}}"
+        return f"{{{', '.join(f'{key!r}: {_text(part, digits)}' for key, part in value.items())}}}"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        parts = zip(dataclasses.fields(value), _fields(value), strict=True)
-        return f"{type(value).__name__}({', '.join(f'{field.name}={_show(part)}' for field, part in parts)})"
-    if value is None or value is ... or isinstance(value, bool | int | str):
+        names = (field.name for field in dataclasses.fields(value))
+        parts = (f"{name}={_text(getattr(value, name), digits)}" for name in names)
+        return f"{type(value).__name__}({', '.join(parts)})"
+    if value is None or value is ... or isinstance(value, bool | int | float | complex | str):
         return repr(value)
     return getattr(value, "__name__", None) or f"<{type(value).__name__}>"

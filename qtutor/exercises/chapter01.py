@@ -108,12 +108,39 @@ def count_one_code_too_few(n: int, qmin: int, qmax: int) -> int:
     return (n - qmin) % (qmax - qmin) + qmin
 
 
+# 1.6  two signed 4-bit codes in one byte
+
+
+def pack(high: int, low: int) -> int:
+    return ((high & 15) << 4) | (low & 15)
+
+
+def pack_unmasked(high: int, low: int) -> int:
+    return ((high << 4) | low) & 255
+
+
+def pack_swapped(high: int, low: int) -> int:
+    return pack(low, high)
+
+
+def pack_with_offset(high: int, low: int) -> int:
+    return ((high + 8) << 4) | (low + 8)
+
+
+def pack_to_a_negative_byte(high: int, low: int) -> int:
+    return (high << 4) | (low & 15)
+
+
+def pack_sizes(high: int, low: int) -> int:
+    return (abs(high) << 4) | abs(low)
+
+
 EXERCISES: dict[str, Exercise] = {
     "1.1": Function(
         cases=[
             (np.array([0.2, -0.9, 1.4]), 0.1),
             (np.array([0.25, 0.75, 1.25, -0.25]), 0.5),
-            (np.array([64.0, 100.0, -118.0]), 0.5),
+            (np.array([65.0, 100.0, -118.0]), 0.5),
             (np.array([300.0, -300.0]), 2.0),
             (np.array([-5.12, 5.12]), 0.04),
         ],
@@ -144,7 +171,7 @@ EXERCISES: dict[str, Exercise] = {
             (np.array([0.3, 0.5, 1.5, 2.5, 7.0]),),
             (np.array([-0.3, -0.5, -1.5, -2.5, -2.7]),),
             (np.array([0.49999997, -0.49999997], np.float32),),  # the largest float32 below 0.5
-            (np.array([0.49999999999999994, -0.49999999999999994]),),  # a report would round it to 0.5
+            (np.array([0.49999999999999994, -0.49999999999999994]),),  # and the largest float64
         ],
         expected=round_half_away,
         mistakes={
@@ -169,6 +196,17 @@ EXERCISES: dict[str, Exercise] = {
             "you take the remainder as it is, which is never negative": ignore_the_sign,
             "you add or subtract the number of codes once only": wrap_once,
             "you count qmax - qmin codes, which is one too few": count_one_code_too_few,
+        },
+    ),
+    "1.6": Function(
+        cases=[(high, low) for high in range(7, -9, -1) for low in range(7, -9, -1)],
+        expected=pack,
+        mistakes={
+            "you let the sign of low spill over high: mask it with 15": pack_unmasked,
+            "you put low into the high half": pack_swapped,
+            "you add 8, which is another format: unsigned, with zero-point 8": pack_with_offset,
+            "you mask low only, and a negative high gives no byte": pack_to_a_negative_byte,
+            "you drop the signs": pack_sizes,
         },
     ),
 }

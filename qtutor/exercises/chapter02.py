@@ -86,7 +86,7 @@ def too_costly(answer: Mapping[str, str]) -> str | None:
         or set(answer) != set(tensors)
         or not set(answer.values()) <= set(WAYS)
     ):
-        return f"the answer is a dict from each of {list(tensors)} to one of {list(WAYS)}."
+        return f"The answer is a dict from each of {list(tensors)} to one of {list(WAYS)}."
     stored = 0
     for name, x in tensors.items():
         sqnr = {}

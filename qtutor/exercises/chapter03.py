@@ -99,7 +99,7 @@ def too_noisy(percentile: float) -> str | None:
     chosen = PercentileObserver(percentile)
     chosen.histogram = observer.histogram
     ratio = error_budget(x, chosen.qparams(INT4)).total / least
-    return None if ratio <= 1.05 else f"That gives {ratio:.2f} times the noise of MSEObserver."
+    return None if ratio <= 1.05 else f"That gives {ratio:.3f} times the noise of MSEObserver."
 
 
 EXERCISES: dict[str, Exercise] = {

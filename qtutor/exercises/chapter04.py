@@ -122,7 +122,7 @@ def too_noisy(answer: tuple[float, float]) -> str | None:
     low, high = qparams.limits
     outside = int(np.sum((x < low) | (x > high)))
     step = float(qparams.scale)
-    return f"{sqnr:.1f} dB, and 43 are needed: {outside} logits lie outside, and one step is {step:.3f}."
+    return f"{sqnr:.2f} dB, and 43 are needed: {outside} logits lie outside, and one step is {step:.3f}."
 
 
 EXERCISES: dict[str, Exercise] = {
