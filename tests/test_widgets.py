@@ -5,6 +5,7 @@ import itertools
 import re
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,7 +18,7 @@ from PIL import ImageFont
 import qtutor as qt
 from qtutor import plots, widgets
 from qtutor.data import load_digits
-from qtutor.widgets import chapter01, chapter02, chapter03, chapter05, svg
+from qtutor.widgets import chapter01, chapter02, chapter03, chapter05, chapter06, svg
 from qtutor.widgets.activations import activations
 from qtutor.widgets.explorer import Explorer
 
@@ -32,6 +33,7 @@ TEXTS = {
     ),
     "activations": ("99 99 99 99 99 99 99 99 99",),
     "weights": ("-99 -99 -99 -99 -99 -99 -99 -99 -99",),
+    "multiplier": ("0", "1e-30", "1/2", "0.003931234", "0.4999", "99.9"),
 }
 LAYERS = ("stem", "block2.pointwise", "logits")
 
@@ -348,6 +350,47 @@ def test_matmul_explorer_terms_add_up_to_the_exact_product(Z1, Z2) -> None:
 def test_matmul_explorer_refuses_what_is_no_matrix_of_small_codes(words) -> None:
     with pytest.raises(ValueError, match="q1"):
         chapter05.draw_matmul(**defaults("matmul_explorer", activations=words))
+
+
+@pytest.mark.parametrize("bits", [2, 8, 31])
+@pytest.mark.parametrize("acc", [-1000, -1, 0, 1, 890])
+@pytest.mark.parametrize("M", ["1/4", "3/8", "0.00393159", "3.7", "0"])
+def test_requantize_explorer_shows_mantissa_shift_and_the_error_of_the_product(M, acc, bits) -> None:
+    shown = facts(chapter06.draw_requantize(M, acc, bits))
+    mantissa, shift, exact = int(shown["mantissa m"]), int(shown["shift s"]), Fraction(float(Fraction(M)))
+    real = Fraction(mantissa, 2 ** (31 + shift))
+    assert mantissa == 0 or 2**30 <= mantissa < 2**31
+    assert mantissa % 2 ** (31 - bits) == 0 and abs(real - exact) <= exact / 2**bits
+    assert shown["and M · acc by"] == f"{float(abs(real - exact) * abs(acc)):.2g} codes"
+    assert shown["rounding twice changes"] == (f"{50 / 2**shift:.2g} %" if shift > 0 else "nothing")
+    answers = {int(answer) for answer in shown["answers"].split(" or ")}
+    nearest = {int(np.floor(exact * acc)), int(np.ceil(exact * acc))}
+    assert answers <= nearest or bits < 31
+
+
+@pytest.mark.parametrize(
+    ("M", "acc", "answers"),
+    [("1/4", 1, "0 or 1"), ("1/2", -1, "-1 or 0"), ("3/8", -1, "-1 or 0"), ("3/4", 4, "3")],
+)
+def test_requantize_explorer_shows_the_witnesses_of_chapter_06(M, acc, answers) -> None:
+    assert facts(chapter06.draw_requantize(M, acc, 31))["answers"] == answers
+
+
+@pytest.mark.parametrize("M", ["a quarter", "", "1/0", "-0.1", "101", "nan", "inf"])
+def test_requantize_explorer_refuses_what_is_no_multiplier(M) -> None:
+    with pytest.raises(ValueError, match="M"):
+        chapter06.draw_requantize(M, 1, 31)
+
+
+def test_requantize_explorer_presets_set_both_controls_and_notice_your_own() -> None:
+    explorer = widgets.requantize_explorer()
+    preset = explorer.children[0].children[0]
+    for pair in chapter06.PRESETS.values():
+        preset.value = pair
+        assert (explorer.controls["multiplier"].value, explorer.controls["acc"].value) == pair
+        assert preset.value == pair
+    explorer.controls["multiplier"].value = "0.3"
+    assert preset.value == ()
 
 
 # --- the machinery

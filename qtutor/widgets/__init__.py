@@ -10,6 +10,7 @@ from qtutor.widgets.chapter02 import zero_point_explorer
 from qtutor.widgets.chapter03 import clip_explorer
 from qtutor.widgets.chapter04 import error_explorer
 from qtutor.widgets.chapter05 import matmul_explorer
+from qtutor.widgets.chapter06 import requantize_explorer
 
 __all__ = [
     "clip_explorer",
@@ -17,5 +18,6 @@ __all__ = [
     "error_explorer",
     "matmul_explorer",
     "number_line",
+    "requantize_explorer",
     "zero_point_explorer",
 ]

@@ -1,0 +1,250 @@
+"""Exercises of chapter 06: from int32 accumulators to codes."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+from qtutor.exercises import Exercise, Function, Number
+from qtutor.fixedpoint import multiply_single_rounding, quantize_multiplier
+from qtutor.rounding import round_half_away
+
+Array = np.ndarray
+
+
+def int32(values: list) -> Array:
+    return np.array(values, np.int32)
+
+
+# --- 6.1: one product, one shift, one rounding ---
+
+
+def multiply(acc: Array, mantissa: int, shift: int) -> Array:
+    M = Fraction(mantissa, 2 ** (31 + shift))
+    return np.array([math.floor(a * M + Fraction(1, 2)) for a in acc.tolist()])
+
+
+def multiply_truncating(acc: Array, mantissa: int, shift: int) -> Array:
+    return acc.astype(np.int64) * mantissa >> 31 + shift
+
+
+def multiply_in_int32(acc: Array, mantissa: int, shift: int) -> Array:
+    with np.errstate(over="ignore"):
+        product = acc * np.int32(mantissa)
+    return product.astype(np.int64) + (1 << 30 + shift) >> 31 + shift
+
+
+def multiply_with_half_of_the_shift(acc: Array, mantissa: int, shift: int) -> Array:
+    return acc.astype(np.int64) * mantissa + (1 << shift >> 1) >> 31 + shift
+
+
+def multiply_rounding_by_the_shift(acc: Array, mantissa: int, shift: int) -> Array:
+    high = acc.astype(np.int64) * mantissa >> 31
+    return high + (1 << shift >> 1) >> shift
+
+
+def multiply_twice(acc: Array, mantissa: int, shift: int) -> Array:
+    high = acc.astype(np.int64) * mantissa + 2**30 >> 31
+    return high + (1 << shift >> 1) >> shift
+
+
+def multiply_half_even(acc: Array, mantissa: int, shift: int) -> Array:
+    M = Fraction(mantissa, 2 ** (31 + shift))
+    return np.array([round(a * M) for a in acc.tolist()])
+
+
+# --- 6.2: mantissa and shift ---
+
+
+def mantissa_and_shift(M: float) -> tuple[int, int]:
+    multiplier = quantize_multiplier(M)
+    return int(multiplier.mantissa), int(multiplier.shift)
+
+
+def not_renormalized(M: float) -> tuple[int, int]:
+    fraction, exponent = math.frexp(M)
+    return round(fraction * 2**31), -exponent
+
+
+def with_the_exponent(M: float) -> tuple[int, int]:
+    mantissa, shift = mantissa_and_shift(M)
+    return mantissa, -shift
+
+
+def mantissa_truncated(M: float) -> tuple[int, int]:
+    fraction, exponent = math.frexp(M)
+    return int(fraction * 2**31), -exponent
+
+
+def shift_from_the_product(M: float) -> tuple[int, int]:
+    mantissa, shift = mantissa_and_shift(M)
+    return mantissa, shift + 31
+
+
+def thirty_bits(M: float) -> tuple[int, int]:
+    fraction, exponent = math.frexp(M)
+    return round(fraction * 2**30), 1 - exponent
+
+
+def halved_but_not_shifted(M: float) -> tuple[int, int]:
+    mantissa, shift = not_renormalized(M)
+    return min(mantissa, 2**31 - 1), shift
+
+
+# --- 6.4: the left shift that came too late ---
+
+
+def scale_up(acc: Array, mantissa: int, left: int) -> Array:
+    return (acc.astype(np.int64) << left) * mantissa + 2**30 >> 31
+
+
+def scale_up_as_given(acc: Array, mantissa: int, left: int) -> Array:
+    return (acc.astype(np.int64) * mantissa + 2**30 >> 31) << left
+
+
+def scale_up_mantissa_in_int32(acc: Array, mantissa: int, left: int) -> Array:
+    wrapped = (np.array([mantissa], np.int64) << left).astype(np.int32).astype(np.int64)
+    return acc.astype(np.int64) * wrapped + 2**30 >> 31
+
+
+def scale_up_without_half(acc: Array, mantissa: int, left: int) -> Array:
+    return (acc.astype(np.int64) << left) * mantissa >> 31
+
+
+def scale_up_to_the_right(acc: Array, mantissa: int, left: int) -> Array:
+    return (acc.astype(np.int64) >> left) * mantissa + 2**30 >> 31
+
+
+# --- 6.5: ReLU6 as a clamp ---
+
+
+def steps_of_6(scale: float) -> int:
+    return int(round_half_away(np.array(6 / scale)))
+
+
+def relu6(acc: Array, scale: float, Z: int) -> Array:
+    top = min(steps_of_6(scale) + Z, 127)
+    return np.clip(acc + Z, Z, top).astype(np.int8)
+
+
+def relu6_at_code_0(acc: Array, scale: float, Z: int) -> Array:
+    top = min(steps_of_6(scale) + Z, 127)
+    return np.clip(acc + Z, 0, max(top, 0)).astype(np.int8)
+
+
+def relu6_up_to_code_6(acc: Array, scale: float, Z: int) -> Array:
+    return np.clip(acc + Z, Z, max(6, Z)).astype(np.int8)
+
+
+def relu6_without_zero_point_at_the_top(acc: Array, scale: float, Z: int) -> Array:
+    top = min(steps_of_6(scale), 127)
+    return np.clip(acc + Z, Z, max(top, Z)).astype(np.int8)
+
+
+def relu6_without_top(acc: Array, scale: float, Z: int) -> Array:
+    return np.clip(acc + Z, Z, 127).astype(np.int8)
+
+
+def relu6_wrapping(acc: Array, scale: float, Z: int) -> Array:
+    top = steps_of_6(scale) + Z
+    return np.clip(acc + Z, Z, top).astype(np.int32).astype(np.int8)
+
+
+def relu6_without_zero_point(acc: Array, scale: float, Z: int) -> Array:
+    return np.clip(acc, 0, min(steps_of_6(scale), 127)).astype(np.int8)
+
+
+# --- 6.6: the shortest mantissa that changes nothing ---
+
+
+def fewest_bits(reach: int) -> int:
+    """Bits of the mantissa of M = 0.003931 that give every accumulator up to `reach` the same integer."""
+    M, acc = 0.003931, np.arange(-reach, reach + 1)
+    full = multiply_single_rounding(acc, quantize_multiplier(M))
+    fraction, exponent = math.frexp(M)
+    for bits in range(1, 32):
+        shorter = math.ldexp(round(fraction * 2**bits), exponent - bits)
+        if np.array_equal(multiply_single_rounding(acc, quantize_multiplier(shorter)), full):
+            return bits
+    return 31
+
+
+EXERCISES: dict[str, Exercise] = {
+    "6.1": Function(
+        cases=[
+            (int32([6, -6, 5, -5, 1]), 2**30, 1),  # M = 1/4: ties, and 1/4
+            (int32([32_890, -31_129, 2_000_000_000, -1]), 1_080_609_466, 7),
+            (int32([7, -7, 12, -12, 0]), 2**30, 3),
+            (int32([3, -5, 1_000]), 1_500_000_000, 0),
+        ],
+        expected=multiply,
+        mistakes={
+            "you don't add half before the shift": multiply_truncating,
+            "you multiply in int32, and the product wraps": multiply_in_int32,
+            "you add half of 2**shift, not half of 2**(31 + shift)": multiply_with_half_of_the_shift,
+            "you leave the rounding to the shift, and a shift of 0 does none": multiply_rounding_by_the_shift,
+            "you round twice, after 31 bits and after the shift": multiply_twice,
+            "you take ties to even": multiply_half_even,
+        },
+    ),
+    "6.2": Function(
+        cases=[(0.0039312343,), (0.75,), (3.7,), (1 - 2.0**-40,)],
+        expected=mantissa_and_shift,
+        mistakes={
+            "you leave a mantissa of 2**31, which no int32 holds": not_renormalized,
+            "you return the exponent, whose sign is the other one": with_the_exponent,
+            "you cut the mantissa off instead of rounding it": mantissa_truncated,
+            "you count the 31 bits of the mantissa into the shift": shift_from_the_product,
+            "you use 30 bits of the 31": thirty_bits,
+            "you let a mantissa of 2**31 saturate at 2**31 - 1": halved_but_not_shifted,
+        },
+    ),
+    "6.3": Number(
+        expected=lambda: 1_000_000 / 2**7,  # 0.0125 = 0.8 * 2**-6, so s = 6
+        mistakes={
+            "you forget that only one side of a tie is lifted": lambda: 1_000_000 / 2**6,
+            "you take M / 2 for 2**-(s + 1), mantissa and all": lambda: 1_000_000 * 0.0125 / 2,
+            "you count ties, of which an M like this makes none": lambda: 0,
+            "you count one bit too many into the shift": lambda: 1_000_000 / 2**8,
+        },
+    ),
+    "6.4": Function(
+        cases=[
+            (int32([1, 2, 3, -1, -3]), 3 * 2**29, 2),  # M = 3
+            (int32([10, -11, 40]), 1_986_422_375, 2),  # M = 3.7
+            (int32([1_000, -7]), 2**30, 0),
+        ],
+        expected=scale_up,
+        mistakes={
+            "you round before the shift to the left": scale_up_as_given,
+            "you shift the mantissa instead, out of int32": scale_up_mantissa_in_int32,
+            "you lose the half that makes the last shift round": scale_up_without_half,
+            "you shift to the right": scale_up_to_the_right,
+        },
+    ),
+    "6.5": Function(
+        cases=[
+            (int32([-90, -1, 0, 7, 64, 300]), 0.125, -20),  # 6 has code 28
+            (int32([-300, 50, 200, 400]), 0.03, -128),  # 6 has code 72
+            (int32([-5, 0, 90, 300]), 0.02, 10),  # 6 has no code: 310 is too many
+        ],
+        expected=relu6,
+        mistakes={
+            "you clamp at code 0 instead of at the code of real 0": relu6_at_code_0,
+            "you clamp at code 6 instead of at the code of real 6": relu6_up_to_code_6,
+            "you forget the zero-point in the code of 6": relu6_without_zero_point_at_the_top,
+            "you forget the 6": relu6_without_top,
+            "you let the code of 6 pass 127, and the cast wraps": relu6_wrapping,
+            "you forget to add the zero-point": relu6_without_zero_point,
+        },
+    ),
+    "6.6": Number(
+        expected=lambda: fewest_bits(32_000),
+        mistakes={
+            "you keep all the bits there are": lambda: 31,
+            "you count one bit too many": lambda: fewest_bits(32_000) + 1,
+            "you stop one bit too early": lambda: fewest_bits(32_000) - 1,
+            "you ask for 8 bits since the codes have 8": lambda: 8,
+        },
+    ),
+}
