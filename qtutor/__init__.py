@@ -1,6 +1,7 @@
 """qtutor: neural-network quantization in plain NumPy, to read, to run and to check your own code with.
 
-One module a chapter: rounding (01), affine (02), calibration (03), error (04), matmul (05), fixedpoint (06).
+One module a chapter: rounding (01), affine (02), calibration (03), error (04), matmul (05), fixedpoint (06),
+layers (07).
 """
 
 from qtutor.affine import QParams, QTensor, choose_qparams, dequantize, fake_quantize, quantize
@@ -22,6 +23,16 @@ from qtutor.fixedpoint import (
     requantize,
     rounding_doubling_high_multiply,
     rounding_right_shift,
+)
+from qtutor.layers import (
+    QAdd,
+    QAveragePool,
+    QConv2d,
+    QLinear,
+    fold_batch_norm,
+    integer_only_matmul,
+    quantize_bias,
+    weight_qparams,
 )
 from qtutor.matmul import MatmulTerms, accumulator_bits, integer_matmul, matmul_terms
 from qtutor.rounding import (
@@ -48,6 +59,10 @@ __all__ = [
     "MinMaxObserver",
     "MovingAverageMinMaxObserver",
     "PercentileObserver",
+    "QAdd",
+    "QAveragePool",
+    "QConv2d",
+    "QLinear",
     "QParams",
     "QTensor",
     "accumulator_bits",
@@ -56,14 +71,17 @@ __all__ = [
     "dequantize",
     "error_budget",
     "fake_quantize",
+    "fold_batch_norm",
     "int_range",
     "integer_matmul",
+    "integer_only_matmul",
     "matmul_terms",
     "multiply_double_rounding",
     "multiply_float",
     "multiply_half_up",
     "multiply_single_rounding",
     "quantize",
+    "quantize_bias",
     "quantize_multiplier",
     "requantize",
     "round_half_away",
@@ -72,4 +90,5 @@ __all__ = [
     "rounding_right_shift",
     "saturate",
     "sqnr_db",
+    "weight_qparams",
 ]

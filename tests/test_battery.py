@@ -929,6 +929,152 @@ def requantized_accumulators(acc, to):
     assert np.array_equal(q, np.clip(whole + to.zero_point, to.qmin, to.qmax))
 
 
+# --- layers
+
+
+def no_weight(x, case):
+    return x.ndim < 2 or x.size == 0
+
+
+def no_bias_in_int32(x, case):
+    return not_finite(x, case) or beyond_int32(np.rint(x) if x.dtype.kind == "f" else x, case)
+
+
+@promise("fold_batch_norm", refuses={not_real: (TypeError, "fold_batch_norm needs real numbers")})
+def a_batch_norm_that_halves_and_adds_1(weight, case):
+    ones = np.ones(weight.shape[:1])
+    folded, bias = qt.fold_batch_norm(weight, ones, 3 * ones, 4 * ones, 3 * ones, epsilon=1.0)
+    assert folded.dtype == bias.dtype == np.float64
+    assert np.array_equal(folded, weight.astype(np.float64) / 2, equal_nan=True)
+    assert np.array_equal(bias, ones)
+
+
+@promise(
+    "weight_qparams",
+    refuses={
+        not_real: (TypeError, "weight_qparams needs real numbers"),
+        no_weight: (ValueError, r"weight_qparams needs weights \(out_channels, \.\.\.\), got shape"),
+        not_finite: CHOSEN[not_finite],
+        beyond_float32: CHOSEN[beyond_float32],
+    },
+)
+def weights_are_covered_and_no_scale_is_dead(weight, case):
+    for per_channel in (True, False):
+        qparams = qt.weight_qparams(weight, per_channel=per_channel)
+        assert qparams.axis == (0 if per_channel else None) and not qparams.zero_point.any()
+        check_cover(qparams, weight)
+        assert (qparams.scale >= 0.999e-3 * qparams.scale.max()).all()
+
+
+@promise(
+    "quantize_bias",
+    refuses={
+        not_real: (TypeError, "quantize_bias needs real numbers"),
+        no_bias_in_int32: (ValueError, r"a bias must fit int32 at scale input.scale \* weight.scale, got"),
+    },
+)
+def biases_at_scale_1(bias, case):
+    q = qt.quantize_bias(bias, qt.QParams(0.5, 10), qt.QParams(2.0, 0))
+    assert q.dtype == np.int32 and np.array_equal(q, np.rint(bias.astype(np.float64)))
+
+
+@promise(
+    "integer_only_matmul",
+    meets=per_tensor_maps,
+    refuses={lambda x, to: matrix(x, to).size == 0: (ValueError, "mismatch in its core dimension")},
+)
+def accumulators_without_floats(x, qparams):
+    q, Z = matrix(x, qparams), int(qparams.zero_point)
+    if q.size == 0:
+        qt.integer_only_matmul(q, np.ones((q.shape[-1] + 1, 2), np.int8))
+    acc = qt.integer_only_matmul(q, np.ones((q.shape[-1], 2), np.int8), Z)
+    assert acc.dtype == np.int32
+    assert np.array_equal(acc[:, 1], (q.astype(np.int64) - Z).sum(axis=-1))
+
+
+def eight_bit_maps(x):
+    return [qt.QParams(0.5, 10), qt.QParams(0.5, 255, qt.UINT8), qt.QParams(0.1, -8, qt.INT4)]
+
+
+def no_image(x, qparams):
+    return matrix(x, qparams).size == 0
+
+
+def might_leave_int32(x, qparams):
+    largest = max(qparams.qmax - int(qparams.zero_point), int(qparams.zero_point) - qparams.qmin)
+    return matrix(x, qparams).shape[-1] * 127 * largest > 2**31 - 1
+
+
+@promise(
+    "QLinear",
+    "QLinear.from_real",
+    "QLinear.accumulators",
+    meets=eight_bit_maps,
+    refuses={
+        no_image: (ValueError, "weight_qparams needs weights|q1 needs a matrix"),
+        might_leave_int32: (ValueError, r"an accumulator of QLinear might pass int32: with K = \d+ products"),
+    },
+)
+def sums_of_codes_in_a_linear_layer(x, qparams):
+    q = matrix(x, qparams)
+    weight, out = np.ones((2, q.shape[-1])), qt.QParams(1.0, 0, INT16)
+    layer = qt.QLinear.from_real(weight, np.zeros(2), qparams, out)
+    exact = 127 * (q.astype(np.int64) - qparams.zero_point).sum(axis=-1)
+    assert np.array_equal(layer.accumulators(q), np.stack([exact, exact], axis=-1))
+    y = layer(q, multiply=qt.multiply_single_rounding)
+    assert (y.shape, y.dtype) == ((len(q), 2), np.int16)
+    real = np.clip(exact * float(qparams.scale) / 127, -(2**15), 2**15 - 1)
+    assert (np.abs(y[:, 0] - real) <= 0.5 + 2.0**-20 * np.abs(real)).all()
+
+
+@promise(
+    "QConv2d",
+    "QConv2d.from_real",
+    "QConv2d.accumulators",
+    "QAdd",
+    "QAdd.from_qparams",
+    "QAveragePool",
+    "QAveragePool.from_qparams",
+    meets=eight_bit_maps,
+    refuses={no_image: (ValueError, r"QConv2d needs codes \(n, 1, h, w\), n >= 1, .* got shape")},
+)
+def layers_that_give_the_codes_back(x, qparams):
+    q, one = matrix(x, qparams)[np.newaxis, np.newaxis], {"multiply": qt.multiply_single_rounding}
+    layer = qt.QConv2d.from_real(np.ones((1, 1, 1, 1)), np.zeros(1), qparams, qparams, padding=1)
+    assert np.array_equal(
+        layer.accumulators(q)[:, :, 1:-1, 1:-1], 127 * (q.astype(np.int32) - qparams.zero_point)
+    )
+    y = layer(q, **one)
+    assert np.array_equal(y[:, :, 1:-1, 1:-1], q)  # a weight of 1.0
+    assert (y[:, :, 0] == qparams.zero_point).all()  # the padding is real 0
+    zeros = np.full(q.shape, qparams.zero_point)
+    assert np.array_equal(qt.QAdd.from_qparams(*[qparams] * 3)(q, zeros, **one), q)
+    pool = qt.QAveragePool.from_qparams(qparams, qparams, count=q.size)
+    assert np.abs(pool(q, **one).item() - q.mean()) <= 0.5 + 1e-6
+
+
+def no_rows_of_codes(x, case):
+    return x.ndim != 2 or x.shape[1] == 0
+
+
+def the_map_of_one(x):
+    return [qt.QParams(1.0, 0)]
+
+
+@promise(
+    "QLinear",
+    meets=the_map_of_one,
+    refuses={
+        **codes_refused_by("QLinear"),
+        no_rows_of_codes: (ValueError, r"QLinear needs codes \(n, \d+\), got"),
+    },
+)
+def tensors_as_codes_of_a_linear_layer(x, qparams):
+    width = max(x.shape[-1], 1) if x.ndim else 1
+    layer = qt.QLinear.from_real(np.ones((1, min(width, 9))), np.zeros(1), qparams, qparams)
+    assert layer(x[:, :9] if x.ndim == 2 else x, multiply=qt.multiply_single_rounding).shape == (len(x), 1)
+
+
 # --- the product of the two
 
 

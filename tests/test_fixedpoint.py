@@ -5,6 +5,18 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from exact import (
+    INT32_MAX,
+    INT32_MIN,
+    away,
+    even,
+    exact_double,
+    exact_half_up,
+    exact_single,
+    into_int32,
+    nearest,
+    up,
+)
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -22,7 +34,6 @@ from qtutor.fixedpoint import (
     rounding_right_shift,
 )
 
-INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 INTEGER_VARIANTS = [multiply_double_rounding, multiply_half_up, multiply_single_rounding]
 POWERS = [factor * 2**k for k in range(32) for factor in (1, 3)]
 # the ends, 0, and all numbers of one or two bits with their neighbours: with the mantissa 2**30, ties
@@ -43,46 +54,7 @@ mantissas = st.one_of(st.integers(2**30, 2**31 - 1), st.sampled_from(MANTISSAS))
 shifts = st.integers(-30, 31)
 
 
-# --- the oracle: exact rational numbers, and what each rule says about a tie
-
-
-def nearest(x, on_a_tie):
-    """The integer nearest to the fraction x."""
-    below, rest = divmod(x.numerator, x.denominator)
-    if 2 * rest == x.denominator:
-        return on_a_tie(below)
-    return below + (2 * rest > x.denominator)
-
-
-def up(below):
-    return below + 1
-
-
-def away(below):
-    return below + 1 if below >= 0 else below
-
-
-def even(below):
-    return below + below % 2
-
-
-def into_int32(n):
-    return min(max(n, INT32_MIN), INT32_MAX)
-
-
-def exact_double(acc, mantissa, shift, second=away):
-    widened = into_int32(acc * 2 ** max(-shift, 0))
-    high = into_int32(nearest(Fraction(widened * mantissa, 2**31), up))
-    return into_int32(nearest(Fraction(high, 2 ** max(shift, 0)), second))
-
-
-def exact_half_up(acc, mantissa, shift):
-    return exact_double(acc, mantissa, shift, second=up)
-
-
-def exact_single(acc, mantissa, shift):
-    return into_int32(nearest(Fraction(acc * mantissa * 2**30, 2 ** (61 + shift)), up))
-
+# --- the oracle: exact.py
 
 ORACLES = dict(zip(INTEGER_VARIANTS, [exact_double, exact_half_up, exact_single], strict=True))
 

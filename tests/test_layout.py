@@ -127,7 +127,7 @@ def test_import_qtutor_loads_numpy_and_nothing_else():
 
 def test_the_core_fits_one_sitting():
     files = [PACKAGE / f"{module}.py" for module in CORE if CORE[module] <= "07"]
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files) <= 1500
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files) <= 1750
 
 
 PUBLIC = {name: getattr(qtutor, name) for name in qtutor.__all__}
