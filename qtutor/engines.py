@@ -324,9 +324,8 @@ FLOAT4_E2M1 = SmallFloat(2, 1, 6.0)
 def onnx_quantize_linear_to_float(x: Array, scale: Array, to: SmallFloat) -> Array:
     """QuantizeLinear to float8 or float4: the code of the float nearest to x / scale; uint8.
 
-    The evaluator adds zero_point, which is 0, to a float4 alone: -0.0 + 0 is 0.0.
-
     Ties go to the even code, what is too large (inf too) to the largest number, NaN to NaN, if there is one.
+    The evaluator adds zero_point, which is 0, to a float4 alone: -0.0 + 0 is 0.0.
     """
     x = np.asarray(x / scale + 0 if to == FLOAT4_E2M1 else x / scale)
     positive = to.values[: to.values.size // 2]
@@ -393,7 +392,7 @@ def torch_fake_quantize(x: Array, scale: Numbers, zero_point: Numbers, to: IntRa
     NaN becomes the real value of qmin.
     """
     q = np.rint(single(x) * reciprocal(scale)) + single(zero_point)
-    return (np.fmin(np.fmax(q, to.qmin), to.qmax) - single(zero_point)) * single(scale)
+    return (single(np.fmin(np.fmax(q, to.qmin), to.qmax)) - single(zero_point)) * single(scale)
 
 
 @silent()
@@ -499,16 +498,18 @@ def qnnpack_requantize(acc: Array, bias: Array, s: Scales, zero_point: Numbers, 
 
 @silent()
 def onednn_requantize(
-    acc: Array, bias: Array, s: Scales, zero_point: Numbers, to: IntRange, *, convolves: bool
+    acc: Array, bias: Array, s: Scales, zero_point: Numbers, to: IntRange, *, convolves: bool, vnni: bool
 ) -> Array:
     """oneDNN: rint((acc * S * W + b) * (1 / sy) + zero_point), with a float32 bias b.
 
     That is the engine "onednn", and "x86" in convolutions on CPUs with VNNI; otherwise "x86" is fbgemm.
-    S = 1 / (1 / sx) is not quite sx; likewise W, but in a convolution W = sw.
+    S = 1 / (1 / sx) is not quite sx; likewise W, but in a convolution W = sw.  With VNNI the product is
+    (acc * S) * W, without it acc * (S * W).  (A convolution in groups of three channels was seen to do
+    otherwise there.)
     """
     S = reciprocal(reciprocal(s.x))
     W = s.w if convolves else reciprocal(reciprocal(s.w))
-    y = single(acc) * S * W + bias
+    y = (single(acc) * S * W if vnni else single(acc) * (S * W)) + bias
     return saturate(np.clip(np.rint(y * reciprocal(s.y) + single(zero_point)), to.qmin, to.qmax), to)
 
 
@@ -639,8 +640,13 @@ def xnnpack_requantize_codes(
 
 
 def litert_multiplier(x_scale: Numbers, w_scale: Numbers, y_scale: Numbers) -> Array:
-    """M = x_scale * w_scale / y_scale in float64, w_scale per output channel."""
+    """M = x_scale * w_scale / y_scale in float64, w_scale per output channel or per tensor."""
     return np.float64(x_scale) * np.asarray(w_scale, np.float64) / np.float64(y_scale)
+
+
+def litert_opt_multiplier(x_scale: Numbers, w_scale: Numbers, y_scale: Numbers) -> Array:
+    """M of opt's FULLY_CONNECTED with one w_scale: x_scale * w_scale is rounded to float32 on the way."""
+    return np.asarray(single(x_scale) * single(w_scale), np.float64) / np.float64(y_scale)
 
 
 def litert_double_rounding(acc: Array, M: Array, zero_point: Numbers, to: IntRange) -> Array:
@@ -820,7 +826,8 @@ def litert_ref_softmax(q: Array, scale: Numbers, zero_point: Numbers) -> Array:
     """SOFTMAX int8 over the last axis, ref: in fixed point.
 
     The result's scale is 1/256, its zero_point -128.  The input's zero_point does not matter: only
-    differences to the largest code enter.
+    differences to the largest code enter.  Where the exponentials add up to 512 or more, LiteRT aborts,
+    and the shift raises ValueError here.
     """
     M = np.float64(scale) * 2**26  # from codes to Q5
     left_shift = min(int(np.frexp(M)[1]), 31)

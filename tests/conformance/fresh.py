@@ -50,9 +50,24 @@ def reals(rng, shape, scale, dtype):
 
 
 def output_scale(rng, acc, scales):
-    """A scale at which accumulators fill the codes; half the time a power of two."""
+    """A scale at which accumulators fill the codes, or need a large bias to; half the time a power of two."""
     typical = float(np.abs(acc).mean() + 1) * float(np.prod([np.max(s) for s in scales])) / 60
-    return np.float32(one_of(rng, [2.0 ** np.round(np.log2(typical)), typical * rng.uniform(0.1, 2)]))
+    typical = one_of(rng, [2.0 ** np.round(np.log2(typical)), typical * rng.uniform(0.1, 2)])
+    return np.float32(typical * one_of(rng, [1, 1, 2**14]))
+
+
+def on_ties(rng, acc, m):
+    """What to add to accumulators so that times m they lie as near to a tie as a whole number can."""
+    ties = rng.integers(-150, 150, np.shape(acc)) + 0.5
+    return np.asarray(np.clip(np.rint(ties / m - acc), -(2**30), 2**30), np.int32)
+
+
+def biases_on_ties(rng, acc, acc_scale, y_scale):
+    """float32 biases with which accumulators land on ties of y_scale, or a few ulps beside."""
+    ties = (rng.integers(-150, 150, np.shape(acc)) + 0.5) * np.float64(y_scale)
+    largest = 2.0**30 * np.float64(acc_scale)  # qnnpack's kernels disagree on a bias beyond int32
+    bias = np.float32(np.clip(ties - acc * np.float64(acc_scale), -largest, largest))
+    return bias + np.float32(rng.integers(-2, 3, np.shape(acc))) * np.spacing(bias)
 
 
 def ranges(rng, n):

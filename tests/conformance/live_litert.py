@@ -134,8 +134,11 @@ def requantize(rng, resolver):
 ACTIVATIONS = {"none": 0, "relu": 1, "relu6": 3}
 
 
-def layer(rng, operator, resolver, x, w, channels, axis, y_shape, options):
-    """Run a layer with bias; w has its output channels on `axis`."""
+def layer(rng, operator, resolver, x, w, channels, axis, y_shape, options, first):
+    """Run a layer; w has its output channels on `axis`.
+
+    first(x) gives one accumulator per output channel: the bias puts it near a tie.
+    """
     per_channel = operator != "FULLY_CONNECTED" or bool(rng.integers(2))
     x_scale, w_scale = fresh.scale(rng), fresh.scale(rng, (channels if per_channel else 1,))
     products = w.size // channels
@@ -144,8 +147,7 @@ def layer(rng, operator, resolver, x, w, channels, axis, y_shape, options):
         y_scale = np.float32(fresh.one_of(rng, [4, 12]))  # 6 / 4 and 6 / 12 are ties
     y_scale = np.maximum(y_scale, x_scale * w_scale.max() / 200)  # XNNPACK refuses 256 and more
     x_zp, y_zp = int8_zero_point(rng), int8_zero_point(rng)
-    bound = fresh.one_of(rng, [100, 9999])
-    bias = rng.integers(-bound, bound, channels, dtype=np.int32, endpoint=True)
+    bias = fresh.on_ties(rng, first(x - x_zp), np.float64(x_scale) * w_scale / y_scale)
     bias_scale = np.broadcast_to(np.float64(x_scale) * w_scale, channels if per_channel else 1)
     y = run(
         resolver,
@@ -163,11 +165,13 @@ def layer(rng, operator, resolver, x, w, channels, axis, y_shape, options):
 
 
 def fully_connected(rng, resolver):
-    m, k, n = (fresh.one_of(rng, [1, 5, 16, 33]) for _ in range(3))
+    m, k, n = (fresh.one_of(rng, sizes) for sizes in ([1, 5, 19], [1, 5, 16, 33], [1, 16, 33, 300]))
     relu = bool(rng.integers(2))
     x, w = fresh.codes(rng, (m, k), "int8"), np.maximum(fresh.codes(rng, (n, k), "int8"), -127)
     options = ("FullyConnectedOptions", {"fusedActivationFunction": int(relu)})
-    per_channel, arrays = layer(rng, "FULLY_CONNECTED", resolver, x, w, n, 0, (m, n), options)
+    per_channel, arrays = layer(
+        rng, "FULLY_CONNECTED", resolver, x, w, n, 0, (m, n), options, lambda x: x[0] @ w.T.astype(int)
+    )
     return {"per_channel": per_channel, "relu": relu}, arrays
 
 
@@ -181,7 +185,7 @@ def convolution(rng, resolver, operator):
     }  # fmt: skip
     x = fresh.codes(rng, (2, 9, 8, fresh.one_of(rng, [1, 3, 6, 8, 11, 16])), "int8")
     if operator == "CONV_2D":
-        channels = fresh.one_of(rng, [1, 2, 5, 8, 9])
+        channels = fresh.one_of(rng, [1, 2, 8, 9, 200])
         w, axis, options = fresh.codes(rng, (channels, *kernel, x.shape[3]), "int8"), 0, "Conv2DOptions"
     else:
         channels, fields["depthMultiplier"] = x.shape[3], 1
@@ -189,8 +193,21 @@ def convolution(rng, resolver, operator):
     room = [n if padding == "SAME" else n - k + 1 for n, k in zip(x.shape[1:3], kernel, strict=True)]
     y_shape = (2, *(-(-n // stride) for n in room), channels)
     w = np.maximum(w, -127)
-    _, arrays = layer(rng, operator, resolver, x, w, channels, axis, y_shape, (options, fields))
+    _, arrays = layer(
+        rng, operator, resolver, x, w, channels, axis, y_shape, (options, fields), first_of(w, operator)
+    )
     return {"stride": stride, "padding": padding, "activation": activation}, arrays
+
+
+def first_of(w, operator):
+    """The accumulators at the first place where the window lies inside."""
+
+    def first(x):
+        window = x[0, : w.shape[1], : w.shape[2], :]
+        products = window * w.astype(int)
+        return products.sum((1, 2, 3)) if operator == "CONV_2D" else products.sum((0, 1, 2))
+
+    return first
 
 
 def conv_2d(rng, resolver):

@@ -3,6 +3,8 @@
 import fresh
 import numpy as np
 
+from qtutor import engines
+
 
 def model(operator, inputs, attributes, outputs):
     """A model of one node, and what to feed it.  `outputs` gives the ONNX type of each."""
@@ -160,7 +162,7 @@ def qlinear_matmul(rng, run):
 
 def convolution(rng, kind_x, kind_w):
     """x, w and the attributes of a two-dimensional convolution."""
-    group, channels, features = fresh.one_of(rng, [(1, 3, 5), (2, 4, 6), (6, 6, 6)])
+    group, channels, features = fresh.one_of(rng, [(1, 3, 5), (2, 4, 6), (6, 6, 6), (1, 2, 200)])
     kernel = [int(k) for k in rng.integers(1, 4, 2)]
     attributes = {
         "pads": [int(p) for p in rng.integers(0, 3, 4)],
@@ -193,15 +195,14 @@ def qlinear_conv(rng, run):
     x_scale, w_scale = fresh.scale(rng), fresh.scale(rng, channels)
     w_zp = np.full(channels, fresh.zero_point(rng, (), kind_w) if kind_w == "uint8" else 0, kind_w)
     x_zp = fresh.zero_point(rng, (), kind_x)
-    typical = (x.astype(int) - x_zp).std() * (w.astype(int) - w_zp.flat[0]).std() * np.sqrt(w[0].size)
+    acc = engines.convolution(engines.centred(x, x_zp), engines.centred(w, w_zp.flat[0]), **attributes)
+    y_scale = fresh.output_scale(rng, acc, [x_scale, w_scale])
     inputs = {
         "x": x, "x_scale": x_scale, "x_zp": x_zp, "w": w, "w_scale": w_scale, "w_zp": w_zp,
-        "y_scale": fresh.output_scale(rng, typical, [x_scale, w_scale]),
-        "y_zp": fresh.zero_point(rng, (), kind_x),
+        "y_scale": y_scale, "y_zp": fresh.zero_point(rng, (), kind_x),
     }  # fmt: skip
-    if rng.random() < 0.7:
-        bound = fresh.one_of(rng, [100, 3000, 2**31 - 1])
-        inputs["bias"] = rng.integers(-bound, bound, len(w), dtype=np.int32, endpoint=True)
+    if rng.random() < 0.8:
+        inputs["bias"] = fresh.on_ties(rng, acc[0, :, 0, 0], np.float64(x_scale) * w_scale / y_scale)
     answers = run("QLinearConv", inputs, attributes, {"y": kind_x.upper()})
     return {"types": f"{kind_x}x{kind_w}", "per_channel": per_channel, **attributes}, inputs | answers
 

@@ -3,6 +3,8 @@
 import fresh
 import numpy as np
 
+from qtutor.engines import convolution
+
 DTYPES = {"uint8": "quint8", "int8": "qint8", "int32": "qint32"}
 
 
@@ -150,8 +152,11 @@ def choose_qparams(rng):
     return arguments, {"rmin": rmin, "rmax": rmax, "scale": scale, "zp": zp.astype(np.int64)}
 
 
-def layer(rng, shape):
-    """Inputs of a layer with weights of this shape, as recorded, and the weights as a quantized tensor."""
+def layer(rng, x, shape, first):
+    """Inputs of a layer with weights of this shape, as recorded, and weights and bias as tensors.
+
+    first(x, w) gives one accumulator per output channel: the bias puts it on a tie.
+    """
     per_channel = bool(rng.integers(2))
     w = fresh.codes(rng, shape, "int8", bits=7)
     w_scale = fresh.scale(rng, (len(w),) if per_channel else (1,))
@@ -162,26 +167,25 @@ def layer(rng, shape):
         )
     else:
         weight = quantized(w, w_scale[0], 0)
-    x_scale = fresh.scale(rng)
+    x_scale, x_zp = fresh.scale(rng), np.int64(fresh.zero_point(rng, (), "uint8"))
+    y_scale = fresh.output_scale(rng, 4000 * np.sqrt(w[0].size), [x_scale, w_scale])
     inputs = {
-        "w": w, "w_scale": w_scale, "x_scale": x_scale, "x_zp": np.int64(fresh.zero_point(rng, (), "uint8")),
-        "y_scale": fresh.output_scale(rng, 4000 * np.sqrt(w[0].size), [x_scale, w_scale]),
-        "y_zp": np.int64(fresh.zero_point(rng, (), "uint8")),
+        "x": x, "x_scale": x_scale, "x_zp": x_zp, "w": w, "w_scale": w_scale,
+        "y_scale": y_scale, "y_zp": np.int64(fresh.zero_point(rng, (), "uint8")),
     }  # fmt: skip
     bias = None
-    if rng.random() < 0.7:
-        half_steps = rng.integers(-9999, 9999, len(w)) / 2 * fresh.one_of(rng, [1, 1, 1, 1e5])
-        bias = np.float32(half_steps * x_scale * np.broadcast_to(w_scale, len(w)))
-        inputs["bias"] = bias
-    return per_channel, inputs, weight, None if bias is None else torch().from_numpy(bias)
+    if rng.random() < 0.8:
+        inputs["bias"] = fresh.biases_on_ties(rng, first(x - x_zp, w), x_scale * w_scale, y_scale)
+        bias = torch().from_numpy(inputs["bias"])
+    return per_channel, inputs, weight, bias
 
 
 def linear(rng):
     qengine, relu = fresh.one_of(rng, ["fbgemm", "x86", "onednn", "qnnpack"]), bool(rng.integers(2))
     torch().backends.quantized.engine = qengine
-    m, k, n = (fresh.one_of(rng, [1, 5, 16, 33]) for _ in range(3))
-    per_channel, inputs, weight, bias = layer(rng, (n, k))
-    inputs["x"] = fresh.codes(rng, (m, k), "uint8")
+    m, k, n = (fresh.one_of(rng, sizes) for sizes in ([1, 5, 19], [1, 5, 16, 33], [1, 16, 33, 300]))
+    x = fresh.codes(rng, (m, k), "uint8")
+    per_channel, inputs, weight, bias = layer(rng, x, (n, k), lambda x, w: x[0] @ w.T.astype(int))
     packed = torch().ops.quantized.linear_prepack(weight, bias)
     run = torch().ops.quantized.linear_relu if relu else torch().ops.quantized.linear
     x = quantized(inputs["x"], inputs["x_scale"], inputs["x_zp"])
@@ -192,11 +196,18 @@ def linear(rng):
 def conv2d(rng):
     qengine, relu = fresh.one_of(rng, ["fbgemm", "x86", "onednn", "qnnpack"]), bool(rng.integers(2))
     torch().backends.quantized.engine = qengine
-    group, channels, features = fresh.one_of(rng, [(1, 6, 5), (2, 6, 6), (6, 6, 6)])
+    kinds = [(1, 6, 5), (6, 6, 6), (1, 2, 200)]
+    if qengine != "onednn" or has_vnni():  # else oneDNN has more than one kernel for groups, which disagree
+        kinds.append((2, 6, 6))
+    group, channels, features = fresh.one_of(rng, kinds)
     kernel = [int(k) for k in rng.integers(1, 4, 2)]
     strides, pads = [int(s) for s in rng.integers(1, 3, 2)], [int(p) for p in rng.integers(0, 2, 2)]
-    per_channel, inputs, weight, bias = layer(rng, (features, channels // group, *kernel))
-    inputs["x"] = fresh.codes(rng, (2, channels, 9, 8), "uint8")
+    x = fresh.codes(rng, (2, channels, 9, 8), "uint8")
+
+    def first(x, w):
+        return convolution(x[:1], w, strides, pads * 2, [1, 1], group)[0, :, 0, 0]
+
+    per_channel, inputs, weight, bias = layer(rng, x, (features, channels // group, *kernel), first)
     packed = torch().ops.quantized.conv2d_prepack(weight, bias, strides, pads, [1, 1], group)
     run = torch().ops.quantized.conv2d_relu if relu else torch().ops.quantized.conv2d
     x = quantized(inputs["x"], inputs["x_scale"], inputs["x_zp"])

@@ -265,7 +265,7 @@ def _(rmin, rmax, *, reduce_range, qengine):
     return {"scale": scale, "zp": zp.astype(np.int64)}
 
 
-def torch_layer(acc, bias, x_scale, w_scale, y_scale, y_zp, *, engine, per_channel, relu, convolves):
+def torch_layer(acc, bias, x_scale, w_scale, y_scale, y_zp, *, engine, vnni, per_channel, relu, convolves):
     """After the sum; acc has its channels on the last axis."""
     bias = np.zeros(acc.shape[-1], np.float32) if bias is None else bias
     scales = e.Scales(x_scale, w_scale, y_scale)
@@ -275,17 +275,17 @@ def torch_layer(acc, bias, x_scale, w_scale, y_scale, y_zp, *, engine, per_chann
         y = e.qnnpack_requantize(acc, bias, scales, y_zp, RANGES["uint8"])
     else:
         assert engine == "onednn"
-        y = e.onednn_requantize(acc, bias, scales, y_zp, RANGES["uint8"], convolves=convolves)
+        y = e.onednn_requantize(acc, bias, scales, y_zp, RANGES["uint8"], convolves=convolves, vnni=vnni)
     return np.maximum(y, y_zp).astype(np.uint8) if relu else y
 
 
 @rule("torch", "linear")
-def _(x, x_scale, x_zp, w, w_scale, y_scale, y_zp, bias=None, *, qengine, per_channel, relu):
+def _(x, x_scale, x_zp, w, w_scale, y_scale, y_zp, bias=None, *, qengine, vnni, per_channel, relu):
     acc = e.ort_matmul_integer(x, w.T, x_zp)
     engine = "fbgemm" if qengine == "x86" else qengine
     y = torch_layer(
         acc, bias, x_scale, w_scale, y_scale, y_zp,
-        engine=engine, per_channel=per_channel, relu=relu, convolves=False,
+        engine=engine, vnni=vnni, per_channel=per_channel, relu=relu, convolves=False,
     )  # fmt: skip
     return {"y": y}
 
@@ -299,7 +299,7 @@ def _(
     engine = {"x86": "onednn" if vnni else "fbgemm"}.get(qengine, qengine)
     y = torch_layer(
         np.moveaxis(acc, 1, -1), bias, x_scale, w_scale, y_scale, y_zp,
-        engine=engine, per_channel=per_channel, relu=relu, convolves=True,
+        engine=engine, vnni=vnni, per_channel=per_channel, relu=relu, convolves=True,
     )  # fmt: skip
     return {"y": np.moveaxis(y, -1, 1)}
 
@@ -355,7 +355,9 @@ def litert_layer(acc, x_scale, w_scale, y_scale, y_zp, *, operator, resolver, ac
             ("tflm", "CONV_2D"): e.litert_double_rounding,
             ("tflm", "DEPTHWISE_CONV_2D"): e.litert_double_rounding,
         }
-        M = e.litert_multiplier(x_scale, w_scale, y_scale)
+        rounds = (resolver, operator, w_scale.size) == ("opt", "FULLY_CONNECTED", 1)
+        multiplier = e.litert_opt_multiplier if rounds else e.litert_multiplier
+        M = multiplier(x_scale, w_scale, y_scale)
         y = after_the_sum[resolver, operator](acc, M, y_zp, to)
     return activated(y, activation, y_scale, y_zp, resolver)
 

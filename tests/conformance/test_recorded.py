@@ -13,12 +13,16 @@ OURS = Path(__file__).parent / "data"
 CASES = {  # in each of our files: a case that goes missing would otherwise go unseen
     "onnx_node_cases.npz": 42,
     "onnxref.npz": 17,
+    "onnxref_corners.npz": 4,
     "ort_avx2_u8s8.npz": 6,
+    "ort_corners.npz": 7,
     "ort_matmul_conv.npz": 55,
     "ort_quant.npz": 78,
+    "tflite_corners.npz": 45,
     "tflite_matmul_conv.npz": 80,
     "tflite_misc.npz": 36,
     "tflite_quant.npz": 48,
+    "torch_corners.npz": 22,
     "torch_linear_conv.npz": 48,
     "torch_quant.npz": 56,
 }

@@ -99,7 +99,7 @@ REQUANTIZE = {
     "ORT QLinearMatMul": float_scale(e.ort_requantize),
     "ONNX ref QLinearMatMul": float_scale(e.onnx_requantize),
     "torch fbgemm linear (quint8, zp+128)": torch_layer(e.fbgemm_requantize, per_channel=False),
-    "torch onednn linear (quint8, zp+128)": torch_layer(e.onednn_requantize, convolves=False),
+    "torch onednn linear (quint8, zp+128)": torch_layer(e.onednn_requantize, convolves=False, vnni=True),
     "torch qnnpack linear (quint8, zp+128)": torch_layer(e.qnnpack_requantize),
 }
 

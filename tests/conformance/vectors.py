@@ -137,8 +137,9 @@ def case_of(file, number, provenance, case, arrays):
         arrays, arguments = onnx_node(file, number, operator, arrays, arguments)
     if engine == "torch" and "qengine" in arguments and operator in ("linear", "conv2d"):
         label = f"torch-{arguments['qengine']}"
-        if operator == "conv2d":
-            arguments["vnni"] = provenance["vnni"]
+        if "vnni" not in provenance:
+            raise NotUnderstood(f"{file} does not say whether the CPU had VNNI, which decides the kernels")
+        arguments["vnni"] = provenance["vnni"]
     if engine == "tflite":
         label = "tflm" if arguments.get("resolver") == "tflm" else f"tflite-{arguments.get('resolver')}"
     outputs = OUTPUTS.get(operator, {"y"}) | {"y_exact", "y_as_float32"}
