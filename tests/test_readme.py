@@ -1,9 +1,11 @@
 """The README says what is there.  (Its Python example runs as a doctest.)"""
 
+import json
 import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
 from qtutor import widgets
@@ -45,3 +47,26 @@ def test_the_picture_is_what_the_explorer_draws():
 def test_every_relative_link_leads_somewhere():
     for target in re.findall(r"\]\(([^)]+)\)", README):
         assert re.match("https?:", target) or (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize(
+    ("files", "row"),
+    {
+        "onnx_node": "ONNX, backend",
+        "onnxref": "ONNX, reference",
+        "ort": "ONNX Runtime",
+        "torch": "PyTorch",
+        "tflite": "LiteRT",
+    }.items(),
+)
+def test_the_table_of_engines_counts_the_recorded_cases(files, row):
+    # that each of them is exact, tests/conformance demands
+    recorded, versions = 0, set()
+    for path in (ROOT / "tests" / "conformance" / "data").glob(f"{files}*.npz"):
+        with np.load(path) as arrays:
+            meta = json.loads(str(arrays["meta"]))
+        recorded += len(meta["cases"])
+        versions.add(meta["provenance"]["version"].partition("+")[0])
+    (line,) = (line for line in README.splitlines() if line.startswith(f"| {row}"))
+    *_, version, _, cases, exact = (cell.strip() for cell in line.strip("|").split("|"))
+    assert (cases, exact, {version.split()[-1]}) == (str(recorded), str(recorded), versions)
