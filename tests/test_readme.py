@@ -69,4 +69,4 @@ def test_the_table_of_engines_counts_the_recorded_cases(files, row):
         versions.add(meta["provenance"]["version"].partition("+")[0])
     (line,) = (line for line in README.splitlines() if line.startswith(f"| {row}"))
     *_, version, _, cases, exact = (cell.strip() for cell in line.strip("|").split("|"))
-    assert (cases, exact, {version.split()[-1]}) == (str(recorded), str(recorded), versions)
+    assert (cases, exact, {version.split()[-1]}) == (str(recorded), "all", versions)

@@ -11,9 +11,11 @@ from qtutor.widgets.chapter03 import clip_explorer
 from qtutor.widgets.chapter04 import error_explorer
 from qtutor.widgets.chapter05 import matmul_explorer
 from qtutor.widgets.chapter06 import requantize_explorer
+from qtutor.widgets.chapter07 import cnn_explorer
 
 __all__ = [
     "clip_explorer",
+    "cnn_explorer",
     "digit_explorer",
     "error_explorer",
     "matmul_explorer",

@@ -1,0 +1,351 @@
+"""Exercises of chapter 07: a network on integers."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from qtutor.affine import dequantize
+from qtutor.calibration import MinMaxObserver
+from qtutor.data import load_digits, load_digits_cnn
+from qtutor.data.digits_cnn import forward
+from qtutor.data.quantized_cnn import QuantizedCNN, input_codes, quantize_with_maps, run
+from qtutor.error import sqnr_db
+from qtutor.exercises import Choice, Exercise, Function
+from qtutor.fixedpoint import multiply_single_rounding
+from qtutor.layers import fold_batch_norm
+from qtutor.rounding import INT8, int_range, round_half_even, saturate
+
+Array = np.ndarray
+rng = np.random.default_rng(7)
+
+
+def int8(codes: list) -> Array:
+    return np.array(codes, np.int8)
+
+
+def along_channels(g: Array, W: Array) -> Array:
+    return g.reshape(-1, *[1] * (W.ndim - 1)) * W
+
+
+# --- 7.1: fold a batch norm into a convolution that has a bias already ---
+
+
+def fold(W: Array, b: Array, gamma: Array, beta: Array, mean: Array, variance: Array) -> tuple[Array, Array]:
+    folded, bias = fold_batch_norm(W, gamma, beta, mean, variance, epsilon=1e-5)
+    return folded, bias + gamma / np.sqrt(variance + 1e-5) * b
+
+
+def fold_variance(
+    W: Array, b: Array, gamma: Array, beta: Array, mean: Array, variance: Array
+) -> tuple[Array, Array]:
+    g = gamma / (variance + 1e-5)
+    return along_channels(g, W), beta + g * (b - mean)
+
+
+def fold_without_epsilon(
+    W: Array, b: Array, gamma: Array, beta: Array, mean: Array, variance: Array
+) -> tuple[Array, Array]:
+    g = gamma / np.sqrt(variance)
+    return along_channels(g, W), beta + g * (b - mean)
+
+
+def fold_bias_unscaled(
+    W: Array, b: Array, gamma: Array, beta: Array, mean: Array, variance: Array
+) -> tuple[Array, Array]:
+    g = gamma / np.sqrt(variance + 1e-5)
+    return along_channels(g, W), beta + b - g * mean
+
+
+def fold_mean_unscaled(
+    W: Array, b: Array, gamma: Array, beta: Array, mean: Array, variance: Array
+) -> tuple[Array, Array]:
+    g = gamma / np.sqrt(variance + 1e-5)
+    return along_channels(g, W), beta + g * b - mean
+
+
+def norm(channels: int) -> tuple[Array, ...]:
+    return (*rng.normal(size=(4, channels)), rng.uniform(1e-5, 0.5, size=channels))
+
+
+# --- 7.2: quantize a bias, one scale per output channel ---
+
+
+def bias_codes(b: Array, S1: float, S2: Array) -> Array:
+    return round_half_even(b / (S1 * S2)).astype(np.int32)
+
+
+def bias_at_weight_scale(b: Array, S1: float, S2: Array) -> Array:
+    return round_half_even(b / S2).astype(np.int32)
+
+
+def bias_at_one_scale(b: Array, S1: float, S2: Array) -> Array:
+    return round_half_even(b / (S1 * S2.max())).astype(np.int32)
+
+
+def bias_multiplied(b: Array, S1: float, S2: Array) -> Array:
+    return round_half_even(b * (S1 * S2)).astype(np.int32)
+
+
+def bias_truncated(b: Array, S1: float, S2: Array) -> Array:
+    return (b / (S1 * S2)).astype(np.int32)
+
+
+def bias_in_int8(b: Array, S1: float, S2: Array) -> Array:
+    return saturate(round_half_even(b / (S1 * S2)), INT8)
+
+
+# --- 7.3: pad codes ---
+
+
+def pad(q: Array, Z: int, edge: int) -> Array:
+    return np.pad(q, edge, constant_values=Z)
+
+
+def pad_raw_zero(q: Array, Z: int, edge: int) -> Array:
+    return np.pad(q, edge)
+
+
+def pad_lowest(q: Array, Z: int, edge: int) -> Array:
+    return np.pad(q, edge, constant_values=-128)
+
+
+def pad_negated(q: Array, Z: int, edge: int) -> Array:
+    return np.pad(q, edge, constant_values=max(-Z, -128) if Z > -128 else 127)
+
+
+def pad_repeated(q: Array, Z: int, edge: int) -> Array:
+    return np.pad(q, edge, mode="edge")
+
+
+def pad_lower_right(q: Array, Z: int, edge: int) -> Array:
+    return np.pad(q, (0, 2 * edge), constant_values=Z)
+
+
+# --- 7.4: a residual add ---
+
+
+def add(q1: Array, q2: Array, S1: float, Z1: int, S2: float, Z2: int, S3: float, Z3: int) -> Array:
+    return _codes(S1 * _steps(q1, Z1) + S2 * _steps(q2, Z2), S3, Z3)
+
+
+def _steps(q: Array, Z: int) -> Array:
+    return q.astype(np.int32) - Z
+
+
+def _codes(real: Array, S: float, Z: int) -> Array:
+    return saturate(round_half_even(real / S) + Z, INT8).astype(np.int8)
+
+
+def add_codes(q1: Array, q2: Array, S1: float, Z1: int, S2: float, Z2: int, S3: float, Z3: int) -> Array:
+    return saturate(q1.astype(np.int32) + q2, INT8).astype(np.int8)
+
+
+def add_one_scale(q1: Array, q2: Array, S1: float, Z1: int, S2: float, Z2: int, S3: float, Z3: int) -> Array:
+    return _codes(S1 * (_steps(q1, Z1) + _steps(q2, Z2)), S3, Z3)
+
+
+def add_without_zero_points(
+    q1: Array, q2: Array, S1: float, Z1: int, S2: float, Z2: int, S3: float, Z3: int
+) -> Array:
+    return _codes(S1 * q1 + S2 * q2, S3, Z3)
+
+
+def add_without_output_zero_point(
+    q1: Array, q2: Array, S1: float, Z1: int, S2: float, Z2: int, S3: float, Z3: int
+) -> Array:
+    return _codes(S1 * _steps(q1, Z1) + S2 * _steps(q2, Z2), S3, 0)
+
+
+def add_rounded_early(
+    q1: Array, q2: Array, S1: float, Z1: int, S2: float, Z2: int, S3: float, Z3: int
+) -> Array:
+    sides = round_half_even(S1 / S3 * _steps(q1, Z1)), round_half_even(S2 / S3 * _steps(q2, Z2))
+    return saturate(sides[0] + sides[1] + Z3, INT8).astype(np.int8)
+
+
+def add_wrapped(q1: Array, q2: Array, S1: float, Z1: int, S2: float, Z2: int, S3: float, Z3: int) -> Array:
+    real = S1 * _steps(q1, Z1) + S2 * _steps(q2, Z2)
+    return (round_half_even(real / S3) + Z3).astype(np.int32).astype(np.int8)
+
+
+# --- 7.5: a convolution along a line, as it was posted, has four bugs ---
+
+
+def conv1d(q: Array, w: Array, q_b: int, Z1: int, M: float, Z3: int) -> Array:
+    return _conv1d(q, w, q_b, Z1, M, Z3)
+
+
+def _conv1d(
+    q: Array,
+    w: Array,
+    q_b: int,
+    Z1: int,
+    M: float,
+    Z3: int,
+    *,
+    outside: int | None = None,
+    rounded: bool = True,
+    to_int8: Callable[[Array], Array] = lambda y: saturate(y, INT8),
+) -> Array:
+    padded = np.pad(q.astype(np.int32), 1, constant_values=Z1 if outside is None else outside)
+    acc = np.correlate(padded - Z1, w.astype(np.int32), "valid") + q_b
+    return to_int8(round_half_even(M * acc) + Z3 if rounded else np.trunc(M * acc + Z3)).astype(np.int8)
+
+
+def conv1d_flipped(q: Array, w: Array, q_b: int, Z1: int, M: float, Z3: int) -> Array:
+    return _conv1d(q, w[::-1], q_b, Z1, M, Z3)
+
+
+def conv1d_zeros_outside(q: Array, w: Array, q_b: int, Z1: int, M: float, Z3: int) -> Array:
+    return _conv1d(q, w, q_b, Z1, M, Z3, outside=0)
+
+
+def conv1d_truncated(q: Array, w: Array, q_b: int, Z1: int, M: float, Z3: int) -> Array:
+    return _conv1d(q, w, q_b, Z1, M, Z3, rounded=False)
+
+
+def conv1d_wrapped(q: Array, w: Array, q_b: int, Z1: int, M: float, Z3: int) -> Array:
+    return _conv1d(q, w, q_b, Z1, M, Z3, to_int8=lambda y: y.astype(np.int32))
+
+
+def conv1d_as_posted(q: Array, w: Array, q_b: int, Z1: int, M: float, Z3: int) -> Array:
+    return _conv1d(q, w[::-1], q_b, Z1, M, Z3, outside=0, rounded=False, to_int8=lambda y: y.astype(np.int32))
+
+
+# --- 7.6: bits for each layer, within a budget ---
+
+BUDGET, ENOUGH = 3_500, 15.0  # bytes of weights, dB of the logits
+SIZES = {
+    "stem": 216,
+    "block1.depthwise": 216,
+    "block1.pointwise": 576,
+    "down.depthwise": 216,
+    "down.pointwise": 1_152,
+    "block2.depthwise": 432,
+    "block2.pointwise": 2_304,
+    "logits": 480,
+}
+
+
+@cache
+def laboratory() -> tuple[Any, dict[int, QuantizedCNN], Array]:
+    """Validation images, the network with weights of 2..8 bits, and the float network's logits."""
+    digits, weights = load_digits(), load_digits_cnn()
+    maps = {
+        name: MinMaxObserver().observe(x).qparams()
+        for name, x in forward(weights, digits.images[digits.train]).items()
+    }
+    networks = {bits: quantize_with_maps(weights, maps, weight_range=int_range(bits)) for bits in range(2, 9)}
+    images = digits.images[digits.validation]
+    return images, networks, forward(weights, images)["logits"].astype(np.float64)
+
+
+def logits_db(bits: Sequence[int]) -> float:
+    """SQNR of the logits on the validation images, with so many bits for the weights of each layer."""
+    images, networks, logits = laboratory()
+    chosen = dict(zip(SIZES, bits, strict=True))
+    layers = {name: networks[chosen.get(name, 8)].layers[name] for name in networks[8].layers}
+    network = QuantizedCNN(networks[8].input, layers)
+    q = run(network, input_codes(network, images), multiply=multiply_single_rounding)["logits"]
+    return sqnr_db(logits, dequantize(q, network.qparams["logits"]))
+
+
+def budget_is_missed(answer: Sequence[int]) -> str | None:
+    bits = tuple(answer)
+    if len(bits) != len(SIZES) or not all(isinstance(b, int) and 2 <= b <= 8 for b in bits):
+        return f"Eight integers are needed, 2..8, for {', '.join(SIZES)}."
+    size = sum(b * count for b, count in zip(bits, SIZES.values(), strict=True)) / 8
+    if size > BUDGET:
+        return f"These weights take {size:,.0f} bytes, and there are only {BUDGET:,}."
+    sqnr = logits_db(bits)
+    if sqnr < ENOUGH:
+        return f"The logits come to {sqnr:.1f} dB with {size:,.0f} bytes; {ENOUGH:g} dB are asked for."
+    return None
+
+
+EXERCISES: dict[str, Exercise] = {
+    "7.1": Function(
+        cases=[
+            (rng.normal(size=(2, 3, 1, 1)), *norm(2)),
+            (rng.normal(size=(3, 3, 3, 3)), *norm(3)),
+        ],
+        expected=fold,
+        mistakes={
+            "you divide by the variance, not by its root": fold_variance,
+            "you leave out epsilon": fold_without_epsilon,
+            "you do not scale the convolution's own bias": fold_bias_unscaled,
+            "you do not scale the mean": fold_mean_unscaled,
+        },
+    ),
+    "7.2": Function(
+        cases=[
+            (np.array([1.0, -0.275]), 0.5, np.array([0.25, 0.0625])),
+            (np.array([0.15625, 3.0, -40.0]), 0.25, np.array([0.25, 0.5, 0.03125])),  # 2.5 steps: a tie
+        ],
+        expected=bias_codes,
+        mistakes={
+            "you leave the input's scale out": bias_at_weight_scale,
+            "you take the largest scale for all channels": bias_at_one_scale,
+            "you multiply by the scale instead of dividing": bias_multiplied,
+            "you truncate instead of rounding": bias_truncated,
+            "you saturate the bias to int8": bias_in_int8,
+        },
+    ),
+    "7.3": Function(
+        cases=[
+            (int8([[5, -100], [127, -98]]), -98, 1),
+            (int8([[1, 2, 3]]), 29, 2),
+            (int8([[-128, 60], [7, 8]]), -128, 1),
+        ],
+        expected=pad,
+        mistakes={
+            "you pad with the byte 0": pad_raw_zero,
+            "you pad with the lowest code": pad_lowest,
+            "you pad with minus the zero-point": pad_negated,
+            "you repeat the pixels at the edge": pad_repeated,
+            "you put all of the border below and to the right": pad_lower_right,
+        },
+    ),
+    "7.4": Function(
+        cases=[
+            (int8([12, 14, 9]), int8([8, 1, -1]), 0.5, 10, 0.25, 0, 1.0, -5),
+            (
+                rng.integers(-128, 128, 30, np.int8),
+                rng.integers(-128, 128, 30, np.int8),
+                *(0.0646, -19),
+                *(0.0186, -98),
+                *(0.05, -24),
+            ),
+        ],
+        expected=add,
+        mistakes={
+            "you add the codes as they are": add_codes,
+            "you give both sides the first scale": add_one_scale,
+            "you do not subtract the zero-points": add_without_zero_points,
+            "you forget the zero-point of the result": add_without_output_zero_point,
+            "you round each side before adding": add_rounded_early,
+            "you cast before saturating": add_wrapped,
+        },
+    ),
+    "7.5": Function(
+        cases=[
+            (int8([3, -20, 50, 7, 90]), int8([1, -2, 5]), 10, -20, 0.0613, 3),
+            (int8([100, -128, 64, 127, 0, 1]), int8([-127, 3, 90]), -500, -98, 0.0101, 22),
+        ],
+        expected=conv1d,
+        mistakes={
+            "you let np.convolve flip the kernel": conv1d_flipped,
+            "you pad with the byte 0": conv1d_zeros_outside,
+            "you cast to int8 without rounding": conv1d_truncated,
+            "you cast to int8 without saturating": conv1d_wrapped,
+            "you leave it as it was posted": conv1d_as_posted,
+        },
+    ),
+    "7.6": Choice(
+        violated=budget_is_missed,
+        example=(8, 6, 6, 5, 5, 5, 4, 4),
+        wrong=[(8,) * 8, (4,) * 8, (5,) * 8, (8, 8, 4, 4, 4, 4, 4, 4), (2, 4, 4, 5, 5, 5, 6, 6)],
+    ),
+}
