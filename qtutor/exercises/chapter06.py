@@ -86,6 +86,13 @@ def thirty_bits(M: float) -> tuple[int, int]:
     return round(fraction * 2**30), 1 - exponent
 
 
+def never_halved(M: float) -> tuple[int, int]:
+    shift = 0
+    while M < 0.5:
+        M, shift = 2 * M, shift + 1
+    return round(M * 2**31), shift
+
+
 def halved_but_not_shifted(M: float) -> tuple[int, int]:
     mantissa, shift = not_renormalized(M)
     return min(mantissa, 2**31 - 1), shift
@@ -100,6 +107,11 @@ def scale_up(acc: Array, mantissa: int, left: int) -> Array:
 
 def scale_up_as_given(acc: Array, mantissa: int, left: int) -> Array:
     return (acc.astype(np.int64) * mantissa + 2**30 >> 31) << left
+
+
+def scale_up_in_int32(acc: Array, mantissa: int, left: int) -> Array:
+    with np.errstate(over="ignore"):
+        return (acc << np.int32(left)) * np.int32(mantissa) + np.int32(2**30) >> 31
 
 
 def scale_up_mantissa_in_int32(acc: Array, mantissa: int, left: int) -> Array:
@@ -196,6 +208,7 @@ EXERCISES: dict[str, Exercise] = {
             "you cut the mantissa off instead of rounding it": mantissa_truncated,
             "you count the 31 bits of the mantissa into the shift": shift_from_the_product,
             "you use 30 bits of the 31": thirty_bits,
+            "you double a small M until it is 1/2 or more, but don't halve a large one": never_halved,
             "you let a mantissa of 2**31 saturate at 2**31 - 1": halved_but_not_shifted,
         },
     ),
@@ -207,6 +220,7 @@ EXERCISES: dict[str, Exercise] = {
             "you count ties, of which an M like this makes none": lambda: 0,
             "you count one bit too many into the shift": lambda: 1_000_000 / 2**8,
         },
+        tolerance=0.05,  # "about"
     ),
     "6.4": Function(
         cases=[
@@ -217,6 +231,7 @@ EXERCISES: dict[str, Exercise] = {
         expected=scale_up,
         mistakes={
             "you round before the shift to the left": scale_up_as_given,
+            "you multiply in int32, and the product wraps": scale_up_in_int32,
             "you shift the mantissa instead, out of int32": scale_up_mantissa_in_int32,
             "you lose the half that makes the last shift round": scale_up_without_half,
             "you shift to the right": scale_up_to_the_right,
@@ -245,6 +260,7 @@ EXERCISES: dict[str, Exercise] = {
             "you count one bit too many": lambda: fewest_bits(32_000) + 1,
             "you stop one bit too early": lambda: fewest_bits(32_000) - 1,
             "you ask for 8 bits since the codes have 8": lambda: 8,
+            "you take the 20 of our layer, which has not every accumulator there is": lambda: 20,
         },
     ),
 }
