@@ -65,6 +65,13 @@ def fold_mean_unscaled(
     return along_channels(g, W), beta + g * b - mean
 
 
+def fold_without_own_bias(
+    W: Array, b: Array, gamma: Array, beta: Array, mean: Array, variance: Array
+) -> tuple[Array, Array]:
+    g = gamma / np.sqrt(variance + 1e-5)
+    return along_channels(g, W), beta - g * mean
+
+
 def norm(channels: int) -> tuple[Array, ...]:
     return (*rng.normal(size=(4, channels)), rng.uniform(1e-5, 0.5, size=channels))
 
@@ -163,6 +170,10 @@ def add_rounded_early(
 ) -> Array:
     sides = round_half_even(S1 / S3 * _steps(q1, Z1)), round_half_even(S2 / S3 * _steps(q2, Z2))
     return saturate(sides[0] + sides[1] + Z3, INT8).astype(np.int8)
+
+
+def add_in_int8(q1: Array, q2: Array, S1: float, Z1: int, S2: float, Z2: int, S3: float, Z3: int) -> Array:
+    return _codes(S1 * (q1 - np.int8(Z1)) + S2 * (q2 - np.int8(Z2)), S3, Z3)
 
 
 def add_wrapped(q1: Array, q2: Array, S1: float, Z1: int, S2: float, Z2: int, S3: float, Z3: int) -> Array:
@@ -277,6 +288,7 @@ EXERCISES: dict[str, Exercise] = {
             "you leave out epsilon": fold_without_epsilon,
             "you do not scale the convolution's own bias": fold_bias_unscaled,
             "you do not scale the mean": fold_mean_unscaled,
+            "you leave out the convolution's own bias": fold_without_own_bias,
         },
     ),
     "7.2": Function(
@@ -327,6 +339,7 @@ EXERCISES: dict[str, Exercise] = {
             "you forget the zero-point of the result": add_without_output_zero_point,
             "you round each side before adding": add_rounded_early,
             "you cast before saturating": add_wrapped,
+            "you subtract the zero-points in int8, where differences wrap": add_in_int8,
         },
     ),
     "7.5": Function(
