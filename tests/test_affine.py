@@ -365,6 +365,7 @@ def test_all_zero_data_gets_scale_1_and_zero_point_0():
         qparams = choose_qparams(0.0, -0.0, symmetric=symmetric)
         assert qparams.scale == 1 and qparams.zero_point == 0
     assert choose_qparams(0, 0, IntRange(5, 20)).zero_point == 5
+    assert choose_qparams(0, 0, IntRange(-20, -5)).zero_point == -5
 
 
 @pytest.mark.parametrize("tiny", [1e-40, 5e-324, 1e-300, 2.0**-149])
@@ -633,6 +634,14 @@ def test_finite_numbers_whose_quotient_overflows_saturate(rounding_name):
     assert quantize(np.array([1e308, -1e308]), QParams(1e-40, 3), rounding=rounding).tolist() == [127, -128]
 
 
+def test_the_callers_floating_point_settings_change_no_code():
+    x = np.float32([1e-38, 1e38])  # the first over 500 is below float32, the second over 1e-40 beyond it
+    with np.errstate(all="raise"):
+        assert quantize(x, QParams(500.0, 3)).tolist() == [3, 127]
+        assert quantize(x, QParams(1e-40, 3)).tolist() == [103, 127]
+        assert dequantize([4, 3], QParams(1e-40, 3)).tolist() == [float(np.float32(1e-40)), 0.0]
+
+
 @pytest.mark.parametrize("x", [[True], ["1"], [1j], [None], [2**70]])
 def test_what_is_no_real_number_is_refused(x):
     with pytest.raises(TypeError, match=r"quantize needs real numbers \(float or integer dtype\), got dtype"):
@@ -648,6 +657,9 @@ def test_what_is_no_real_number_is_refused(x):
         lambda x: np.rint(x) - 1,
         lambda x: np.floor(x) + 1,
         np.zeros_like,
+        lambda x: np.rint(x) + (x == 0),
+        # right but for one stretch
+        *[lambda x, low=low: np.where((low < x) & (x < low + 1), x, np.rint(x)) for low in (-3, -1, 0, 1)],
     ],
 )
 def test_a_rounding_that_does_not_round_is_refused(broken):

@@ -82,6 +82,11 @@ def test_min_max_per_channel_keeps_each_channel_apart():
         assert qparams.axis == axis and qparams.scale.shape == (len(minimum),)
 
 
+@pytest.mark.parametrize("kind", [MinMaxObserver, MovingAverageMinMaxObserver])
+def test_before_the_first_batch_there_is_no_range(kind):
+    assert kind().minimum is None and kind().maximum is None
+
+
 def test_the_moving_average_moves_by_its_momentum():
     observer = MovingAverageMinMaxObserver(momentum=0.25)
     observer.observe(np.array([-4.0, 8.0]))  # the first batch sets the range
@@ -106,6 +111,7 @@ def test_a_histogram_has_the_narrowest_bins_that_fit():
     bins = Histogram.of(np.array([-1.5, 8190.0]))
     assert (bins.width, bins.first, bins.counts.size) == (2.0, -1, 4097)
     assert Histogram.of(np.array([1.0])).centres[0] == Histogram.of(np.array([1.0])).width / 2
+    assert Histogram.of(np.array([5e-324])).width == 5e-324  # no power of two is smaller
 
 
 @pytest.mark.parametrize(("percentile", "outside"), [(90, 1), (80, 2), (99, 0), (100, 0), (70, 3), (60, 4)])
@@ -126,6 +132,14 @@ def test_one_in_a_thousand_at_each_end_is_one_of_a_thousand():
     assert PercentileObserver().percentile == 99.9
 
 
+@pytest.mark.parametrize(("percentile", "outside"), [(91.93, 807), (98.18, 182), (99.29, 71)])
+def test_a_percentile_with_decimals_leaves_out_exactly_that_many(percentile, outside):
+    # each share comes out of the floats short of a whole number of ten thousandths, by up to 2**-53
+    x = np.append(np.zeros(10_000 - outside), np.ones(outside))
+    observer = PercentileObserver(percentile).observe(x)
+    assert observer._range(observer.histogram, INT8, False) == (0.0, observer.histogram.width)
+
+
 def test_entropy_by_hand(monkeypatch):
     # counts 8 4 0 1 in 4 bins, 2 groups.  After 4 bins: Q = 6 6 0 1 and KL = (8 ln(8/6) + 4 ln(4/6)) / 13.
     # After 3: the last bin of P holds the outlier, that of Q nothing: inf.  After 2: P = 8 5, Q = 8 4.
@@ -136,6 +150,7 @@ def test_entropy_by_hand(monkeypatch):
     assert calibration._divergence(counts, 3, 2) == math.inf
     assert calibration._divergence(counts, 2, 2) == pytest.approx(after_2)
     assert after_2 < after_4
+    assert calibration._divergence(np.array([8, 4, 0]), 3, 3) == 0  # nothing beyond: P and Q are the same
     monkeypatch.setattr(calibration, "BINS", 4)
     x = np.array([0.25] * 8 + [-1.5] * 4 + [3.5])  # the sign does not matter
     assert Histogram.of(x).counts.tolist() != counts.tolist()  # with a sign: -2 .. 3 is 6 bins, so width 2
@@ -424,6 +439,16 @@ def test_entropy_halves_a_fine_histogram_to_2048_bins(monkeypatch):
     assert max(sizes) <= 2048 and found == expected
 
 
+@pytest.mark.parametrize(("bins", "clip"), [(2048, 1099.0), (2049, 2048.5)])
+def test_entropy_takes_2048_bins_as_they_are_and_halves_2049(bins, clip, monkeypatch):
+    monkeypatch.setattr(calibration, "BINS", bins)
+    x = np.append(np.random.default_rng(1).integers(0, 1100, size=1000), bins - 1) + 0.5
+    observer = EntropyObserver().observe(x)
+    assert observer.histogram.counts.size == bins and observer.histogram.width == 1
+    # 11 bits have 1024 groups; 2049 bins become 1025, and with so few nothing is clipped
+    assert observer._range(observer.histogram, int_range(11), False) == (x.min(), clip)
+
+
 @pytest.mark.parametrize("bits", [12, 14, 16])
 def test_entropy_clips_nothing_where_codes_are_as_many_as_bins(bits):
     x = np.append(np.random.default_rng(0).normal(size=1000), 50.0)
@@ -500,7 +525,7 @@ def test_empty_batches_and_other_kinds_are_refused(name):
         observer.observe(np.zeros((0, 3)))
     with pytest.raises(TypeError, match=rf"{kind}.observe needs real numbers"):
         observer.observe(np.array([True]))
-    with pytest.raises(ValueError, match=rf"{kind} has observed nothing yet: call observe\(x\) first"):
+    with pytest.raises(ValueError, match=rf"^{kind} has observed nothing yet: call observe\(x\) first$"):
         observer.qparams()
 
 
@@ -516,7 +541,8 @@ def test_observers_of_another_kind_do_not_merge(name):
     observer = MERGING[name]().observe(np.array([1.0]))
     others = [ALL[other]().observe(np.array([1.0])) for other in ALL if other != name]
     for other in [*others, None, 3, "min-max"]:
-        with pytest.raises(ValueError, match=f"merge needs a {type(observer).__name__} with .*, got"):
+        got = f"got {type(other).__name__} with" if name in HISTOGRAMS else "got"
+        with pytest.raises(ValueError, match=f"merge needs a {type(observer).__name__} with .*, {got}"):
             observer.merge(other)
 
 

@@ -403,6 +403,27 @@ def test_accumulators_that_are_not_int32_are_refused(multiply):
     assert multiply(np.array([INT32_MIN, INT32_MAX]), multiplier).size == 2
 
 
+def test_a_refusal_names_the_argument():
+    for name, call in {
+        "a": lambda x: rounding_doubling_high_multiply(x, 1),
+        "b": lambda x: rounding_doubling_high_multiply(1, x),
+        "x": lambda x: rounding_right_shift(x, 1),
+        "shift": lambda x: rounding_right_shift(1, x),
+    }.items():
+        with pytest.raises(TypeError, match=rf"^{name} must be integers, got dtype float64$"):
+            call(0.5)
+        with pytest.raises(ValueError, match=rf"^{name} must fit int32, got {2**31}\.\.{2**31}$"):
+            call(2**31)
+    with pytest.raises(TypeError, match=r"^quantize_multiplier needs real numbers"):
+        quantize_multiplier("0.5")
+
+
+def test_the_callers_floating_point_settings_change_no_code():
+    with np.errstate(all="raise"):
+        assert multiply_float(np.int32([1, 2**31 - 1]), 1e-60).tolist() == [0, 0]
+        assert multiply_float(np.int32([1, 2**31 - 1]), 3e38).tolist() == [2**31 - 1] * 2
+
+
 # --- requantize
 
 
@@ -450,6 +471,7 @@ def test_the_tie_falls_before_the_zero_point_is_added():
     assert requantize(np.int32([1]), M, QParams(1.0, 1), multiply=multiply_double_rounding).tolist() == [2]
 
 
+@example(np.int32([-(10**6), -1, 0, 1, 10**6]), -128)  # a clamp may begin at the lowest code
 @given(hnp.arrays(np.int32, 9, elements=int32s), st.integers(-128, 126))
 def test_a_fused_relu_is_the_clamp_at_the_zero_point(acc, zero_point):
     M, to = quantize_multiplier(0.003), QParams(0.1, zero_point)

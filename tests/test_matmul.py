@@ -210,8 +210,9 @@ def test_eight_bit_codes_are_carried_by_float32_and_wide_ones_by_float64(monkeyp
     q = np.full((2, 2), 255, np.uint8)
     integer_matmul(q, q)
     integer_matmul(q.astype(np.int64) * 50, q)
-    integer_matmul(np.array([[4097]]), np.array([[4097]]))
-    assert carriers == [(np.float32, np.float32)] * 2 + [(np.float64, np.float64)]
+    integer_matmul(np.array([[4096]]), np.array([[4096]]))  # 2**24, the last one
+    integer_matmul(np.array([[4096]]), np.array([[4097]]))
+    assert carriers == [(np.float32, np.float32)] * 3 + [(np.float64, np.float64)]
 
 
 def test_the_bound_counts_the_zero_points():
@@ -252,11 +253,15 @@ def test_factors_that_are_no_integers_are_refused(dtype):
     q, x = np.ones((2, 2), np.int8), np.ones((2, 2), dtype)
     with pytest.raises(TypeError, match=f"q1 needs integer codes, got dtype {np.dtype(dtype)}"):
         integer_matmul(x, q)
-    with pytest.raises(TypeError, match=f"q2 needs integer codes, got dtype {np.dtype(dtype)}"):
+    with pytest.raises(TypeError, match=f"^q1 needs integer codes, got dtype {np.dtype(dtype)}"):
+        matmul_terms(x, q, 0, 0)
+    with pytest.raises(TypeError, match=f"^q2 needs integer codes, got dtype {np.dtype(dtype)}"):
         matmul_terms(q, x, 0, 0)
     with pytest.raises(TypeError, match=r"zero_point1 must be an integer, got"):
         integer_matmul(q, q, dtype(1))
-    with pytest.raises(TypeError, match=r"zero_point2 must be an integer, got"):
+    with pytest.raises(TypeError, match=r"^zero_point1 must be an integer, got"):
+        matmul_terms(q, q, dtype(1), 0)
+    with pytest.raises(TypeError, match=r"^zero_point2 must be an integer, got"):
         matmul_terms(q, q, 0, dtype(1))
 
 
