@@ -137,7 +137,11 @@ def code_cells(notebook: NotebookNode) -> Iterator[NotebookNode]:
 
 def policy(path: Path) -> list[str]:
     """What is wrong with the file as it stands, without running it."""
-    text = path.read_text(encoding="utf-8")
+    return text_policy(path.read_text(encoding="utf-8"))
+
+
+def text_policy(text: str) -> list[str]:
+    """The same of the text of a notebook."""
     notebook = nbformat.v4.reads(text)
     invalid = [
         e.message for e in nbformat.validator.iter_validate(json.loads(text), version=4, version_minor=5)
@@ -165,8 +169,8 @@ def policy(path: Path) -> list[str]:
         if cell.execution_count != (count if cell.source.strip() else None) and in_order:
             problems.append(f"{where}: execution count {cell.execution_count}, but it is code cell {count}")
             in_order = False  # the counts after it are off by as much
-        if OPT_OUT.search(cell.source):
-            problems.append(f"{where}: {OPT_OUT.search(cell.source)[0]!r} switches its comparison off")
+        if opts_out(cell):
+            problems.append(f"{where}: {opts_out(cell)!r} switches its comparison off")
         raises = any(output.output_type == "error" for output in cell.outputs)
         if raises != ("raises-exception" in tags):
             problems.append(f"{where}: an error and the tag raises-exception must come together")
@@ -174,6 +178,13 @@ def policy(path: Path) -> list[str]:
     if not problems and text != write(normal(notebook)):
         problems.append("not in its normal form; run this checker with --update")
     return problems
+
+
+def opts_out(cell: NotebookNode) -> str | None:
+    """The comment or tag by which nbval would not run the cell or not compare it. No cell may have one."""
+    comment = OPT_OUT.search(cell.source)
+    tags = [tag for tag in cell.metadata.get("tags", []) if re.match("nbval-|skip-execution", tag)]
+    return comment[0] if comment else next(iter(tags), None)
 
 
 def output_policy(output: NotebookNode) -> Iterator[str]:
@@ -204,7 +215,9 @@ def compare(stored: NotebookNode, fresh: NotebookNode) -> list[str]:
             continue
         before, now = cell.outputs, new.outputs
         if [kind(output) for output in before] != [kind(output) for output in now]:
-            problems.append(f"{where}: stored {list(map(kind, before))}, now {list(map(kind, now))}")
+            raised = [f": {o.ename}: {o.evalue}" for o in now if o.output_type == "error"]
+            kinds = f"stored {list(map(kind, before))}, now {list(map(kind, now))}"
+            problems.append(f"{where}: {kinds}{''.join(raised)}")
             continue
         for old, recent in zip(before, now, strict=True):
             problems += [f"{where}: {problem}" for problem in differences(old, recent)]
@@ -221,9 +234,11 @@ def differences(stored: NotebookNode, fresh: NotebookNode) -> Iterator[str]:
     for key in sorted((old.keys() | new.keys()) - {"data", "execution_count"}):  # the policy looks at counts
         if key not in old or key not in new:
             yield f"{key} is {'stored but no longer made' if key in old else 'made but not stored'}"
+        elif old[key] == new[key]:
+            continue
         elif key == "image/png":
             yield from pixel_difference(old[key], new[key])
-        elif old[key] != new[key]:
+        else:
             was, now = str(old[key]), str(new[key])
             same = next((i for i, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), 0)
             start = max(0, same - 20)  # show where they begin to differ
