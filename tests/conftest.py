@@ -15,6 +15,14 @@ def pytest_addoption(parser):
     options.addoption("--live", action="store_true", help="compare with the engines that are installed here")
 
 
+def pytest_ignore_collect(collection_path, config):
+    """The comparison with installed engines is asked for, by --live: it is no part of the test command."""
+    # not in a conftest.py of that folder: to look for examples in docstrings, pytest would import two of a name
+    if collection_path.name == "test_live.py" and not config.getoption("live"):
+        return True
+    return None
+
+
 def pytest_terminal_summary(terminalreporter):
     """Print what tests measured: a parallel run shows no test's own output, but carries its properties."""
     conformance = {}
