@@ -17,7 +17,7 @@ def pytest_addoption(parser):
 
 def pytest_ignore_collect(collection_path, config):
     """The comparison with installed engines is asked for, by --live: it is no part of the test command."""
-    # not in a conftest.py of that folder: to look for examples in docstrings, pytest would import two of a name
+    # not in a conftest.py of that folder: pytest imports all modules for their doctests, and none twice
     if collection_path.name == "test_live.py" and not config.getoption("live"):
         return True
     return None

@@ -630,6 +630,18 @@ SILENT = {
 }
 
 
+# What a notebook shows in its last cells only, after many seconds; the module's own chapter shows it at once.
+LATE = {
+    "07": {
+        "a percentile that clips nothing",
+        "the worst clip instead of the best",
+        "the divergence turned round",
+        "a high half that is not rounded",
+        "a shift that rounds down",
+    }
+}
+
+
 def is_silent(fault, path):
     return path.name[:2] in SILENT.get(fault, ("", ""))[0].split()
 
@@ -688,11 +700,14 @@ def test_a_fault_in_the_package_is_seen(path, faulty, record_property):
     called, *_ = walk(path)
     reached = [name for name, fault in PACKAGE_FAULTS.items() if fault.place() in called]
     loud = [name for name in reached if not is_silent(name, path)]
-    unseen = [name for name in loud if not is_seen(path, faulty[name])]
-    quiet = len(reached) - len(loud)
-    record_property(f"faults in the package, {path.stem}", f"{len(loud)} seen, {quiet} change nothing there")
+    tried = [name for name in loud if name not in LATE.get(path.name[:2], ())]
+    unseen = [name for name in tried if not is_seen(path, faulty[name])]
+    counts = (
+        f"{len(tried)} seen, {len(reached) - len(loud)} change nothing, {len(loud) - len(tried)} not tried"
+    )
+    record_property(f"faults in the package, {path.stem}", counts)
     assert not unseen, unseen
-    assert loud
+    assert tried
 
 
 def is_seen(path, folder):

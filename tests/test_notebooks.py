@@ -9,6 +9,7 @@ import base64
 import copy
 import io
 import re
+import tomllib
 
 import nbformat
 import notebook_checker as checker
@@ -49,6 +50,9 @@ def test_no_cell_is_exempt_from_comparing(record_property):
     exempt = [cell.id for cell in cells if checker.opts_out(cell)]
     record_property("cells exempt from comparing", f"{len(exempt)} of {len(cells)}")
     assert not exempt
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    options = settings["tool"]["pytest"]["ini_options"]["addopts"]
+    assert "--nbval" in options and not any(re.search("lax|sanitize", option) for option in options)
 
 
 # --- the parts of a chapter ---
