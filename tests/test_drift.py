@@ -2,7 +2,7 @@
 
 A fault in a page is planted in a copy of the notebook, and the check that is meant for it must find something
 that it doesn't find in the notebook itself. Nothing runs: instead of a fresh run, the copy is compared with
-what is stored, for `test_notebooks.py` proves that these are the same.
+what is stored, for a run without faults proves that these are the same.
 
 A fault in code, of a notebook or of the package, must make a cell fail or print something else. The cells run
 in this process, one after the other, until one does.
@@ -686,6 +686,11 @@ def walk(path):
             assert not different, f"without any fault: {different}"
     names.clear()
     return called, planted, unseen
+
+
+@every_notebook
+def test_a_run_without_faults_gives_every_stored_output(path):
+    walk(path)  # which compares all of them, figures too, as it goes
 
 
 @every_notebook
