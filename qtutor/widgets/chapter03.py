@@ -1,6 +1,5 @@
 """The clip: rounding noise against clipping noise on a real activation tensor.  Notebook 03."""
 
-import threading
 from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
@@ -40,8 +39,8 @@ class Curves(NamedTuple):
 
 def clip_explorer() -> Explorer:
     """Explorer: where should the range end, when the data has tails?"""
-    # 80 ms for each setting: done while the reader looks at the first, in the order of likely key presses
-    threading.Thread(target=_compute_all, daemon=True).start()
+    for bits in range(2, 9):
+        curves("block2.add", bits)  # computed before the reader waits for them: 50 ms each
     return Explorer(
         draw_clip,
         layer=ipywidgets.ToggleButtons(options=layers(), value="block2.add", description="layer"),
@@ -67,12 +66,6 @@ def clips(x: np.ndarray) -> list[float]:
 def clipped_map(x: np.ndarray, clip: float, bits: int) -> QParams:
     """The affine map of the part of -clip..clip that has data."""
     return choose_qparams(max(x.min(), -clip), min(x.max(), clip), int_range(bits))
-
-
-def _compute_all() -> None:
-    for bits in sorted(range(2, 9), key=lambda bits: abs(bits - 4)):
-        for layer in layers():
-            curves(layer, bits)
 
 
 @cache
