@@ -90,34 +90,137 @@ def test_an_exercise_not_tried_is_told_in_one_calm_line(name, exercise):
         assert report == f"Exercise {name}: not tried yet. Replace the ... and run the cell again."
 
 
-def stubs():
-    """(name, cell) of every cell of a notebook in which the reader is to write a function."""
+# --- what the page says of an exercise: the loop that specifies it, the stub, the worked solution ---
+
+
+def on_the_pages():
+    """Exercise -> the sources of its cells in the notebook, joined by what they are for."""
+    found = {}
     for path in sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb")):
-        for cell in nbformat.read(path, as_version=4).cells:
-            asked = re.search(r'^check\("([\d.]+)", \w+\)$', cell.source, re.MULTILINE)
-            if cell.cell_type == "code" and asked and "solution" not in cell.metadata.get("tags", []):
-                yield asked[1], cell.source
+        cells, here = nbformat.read(path, as_version=4).cells, None
+        imports = next(cell.source for cell in cells if cell.cell_type == "code")
+        for cell in cells:
+            if heading := re.search(r"^### Exercise ([\d.]+): (.*)", cell.source, re.MULTILINE | re.DOTALL):
+                here = found[heading[1]] = dict(imports=imports, words="", given="", stub="", solution="")
+            elif cell.source.startswith("## "):
+                here = None
+            if here is not None:
+                here[use_of(cell)] += (heading[2] if heading else cell.source) + "\n"
+    return found
 
 
-STUBS = list(stubs())
+def use_of(cell):
+    if cell.cell_type == "markdown":
+        return "words"
+    if "solution" in cell.metadata.get("tags", []):
+        return "solution"
+    return "stub" if re.search(r"^check\(", cell.source, re.MULTILINE) else "given"
 
 
-def test_every_function_to_write_has_a_stub():
-    written = {name.partition(".")[0] for name, _ in STUBS}  # chapters whose notebook is there
-    names = [entry.values[0] for entry in ENTRIES if isinstance(entry.values[1], Function)]
-    assert [name for name, _ in STUBS] == [name for name in names if name.partition(".")[0] in written]
+PAGES = on_the_pages()
+FUNCTIONS = [entry for entry in ENTRIES if isinstance(entry.values[1], Function)]
+every_function = pytest.mark.parametrize(("name", "exercise"), FUNCTIONS)
+every_number_and_choice = pytest.mark.parametrize(
+    ("name", "exercise"), [entry for entry in ENTRIES if entry not in FUNCTIONS]
+)
 
 
-@pytest.mark.parametrize(("name", "source"), STUBS, ids=[name for name, _ in STUBS])
-def test_a_stub_says_what_it_takes_and_gives_and_nothing_else(name, source):
-    function, call = ast.parse(source).body
+def test_every_exercise_is_on_its_page_with_a_cell_to_try_it_and_a_solution():
+    assert list(PAGES) == [entry.values[0] for entry in ENTRIES]
+    for name, page in PAGES.items():
+        assert page["stub"].count(f'check("{name}", ') == page["solution"].count(f'check("{name}", ') == 1
+
+
+def slow_loop(name):
+    """The last block of code in an exercise's words, as a function: the stub's, with this as its body.
+
+    As in a cell, its last line is what comes out. It knows what the notebook imports at the top.
+    """
+    page = PAGES[name]
+    blocks = re.findall(r"^```python\n(.*?)^```", page["words"], re.DOTALL | re.MULTILINE)
+    *loop, result = ast.parse(blocks[-1]).body
+    assert any(isinstance(line, ast.For | ast.While) for line in loop) and isinstance(result, ast.Expr)
+    (stub,) = (node for node in ast.parse(page["stub"]).body if isinstance(node, ast.FunctionDef))
+    stub.body = [*loop, ast.Return(result.value)]
+    around = ast.parse(page["imports"] + "\n" + page["given"]).body
+    known = [node for node in around if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef)]
+    names = {}
+    exec(compile(ast.fix_missing_locations(ast.Module([*known, stub], [])), name, "exec"), names)
+    return names[stub.name]
+
+
+@every_function
+def test_the_slow_loop_on_the_page_is_a_right_answer(name, exercise):
+    correct, report = verdict(name, exercise, slow_loop(name))
+    assert correct, report
+
+
+@every_function
+def test_a_stub_says_what_it_takes_and_gives_and_nothing_else(name, exercise):
+    function, call = ast.parse(PAGES[name]["stub"]).body
     assert [ast.unparse(line) for line in function.body] == ["return ..."]
     assert ast.unparse(call) == f"check('{name}', {function.name})"
     stated = {a.arg: ast.unparse(a.annotation) for a in function.args.args}
     stated["return"] = ast.unparse(function.returns)
-    expected = exercises.load(name.partition(".")[0])[name].expected
-    assert list(stated) == [*inspect.signature(expected).parameters, "return"]
-    assert {name: eval(hint, {"np": np}) for name, hint in stated.items()} == typing.get_type_hints(expected)
+    assert list(stated) == [*inspect.signature(exercise.expected).parameters, "return"]
+    hints = typing.get_type_hints(exercise.expected)
+    assert {name: eval(hint, {"np": np}) for name, hint in stated.items()} == hints
+
+
+# --- no solution is visible, on the page or in a report ---
+
+
+def tokens(text):
+    return " ".join(["", *re.findall(r"\w+|[^\w\s]", text), ""])
+
+
+def pieces(source, kinds=ast.BinOp | ast.BoolOp | ast.Compare | ast.Call | ast.Attribute | ast.Subscript):
+    """Every expression in some code that computes something, as tokens."""
+    return {tokens(ast.unparse(node)) for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)}
+
+
+def given(name):
+    return tokens(PAGES[name]["words"] + PAGES[name]["given"] + PAGES[name]["stub"])
+
+
+def numbers(text):
+    written = re.findall(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?", text)
+    return {float(number.replace(",", "")) for number in written}
+
+
+def refused(name, exercise):
+    """(wrong answer, report) of known mistakes, of what is not tried, of odd types, and of what raises."""
+    odd = [..., None, (...,), "", "1", (), {}, 1j, np.nan, np.inf, 0, -1, 10**9, np.zeros(3), int]
+    functions = [lambda *case, out=out: out for out in odd] + [lambda: 0, raises_not_implemented]
+    for wrong in [*(wrong for _, wrong in mistakes_of(exercise)), *odd, *functions]:
+        correct, report = verdict(name, exercise, wrong)
+        if not correct:
+            yield wrong, report.removeprefix(f"Exercise {name}: ")
+
+
+@every_function
+def test_the_page_does_not_give_the_function_away(name, exercise):
+    returned = pieces(PAGES[name]["solution"], ast.Return)
+    assert not [line for line in returned if line.replace(" return ", " ") in given(name)]
+
+
+@every_exercise
+def test_no_report_holds_a_piece_of_the_solution(name, exercise):
+    solution = PAGES[name]["solution"]
+    if isinstance(exercise, Function):
+        solution += inspect.getsource(exercise.expected)
+    hidden = [piece for piece in pieces(solution) if piece not in given(name)]
+    for _, report in refused(name, exercise):
+        assert not [piece for piece in hidden if piece in tokens(report)], report
+
+
+@every_number_and_choice
+def test_no_report_tells_a_number_of_the_solution(name, exercise):
+    solution = exercise.expected() if isinstance(exercise, Number) else exercise.example
+    right, tolerance = numbers(repr(solution)), getattr(exercise, "tolerance", 1e-4)
+    for wrong, report in refused(name, exercise):
+        told = numbers(report) - numbers(repr(wrong)) - numbers(PAGES[name]["words"])
+        assert not [n for n in told if np.isclose(n, [*right], tolerance, 0).any()], report
 
 
 # --- the machinery, on a small registry ---

@@ -189,20 +189,20 @@ EXERCISES: dict[str, Exercise] = {
         wrong=[(8, 3 / 127), (8, 0.02), (9, 0.01), (10, 3 / 511), (9, 0.03)],
     ),
     "1.5": Function(
-        cases=[(130, -128, 127), (-236, -128, 127), (100, -128, 127), (6750341, 0, 255), (9, -8, 7)],
+        cases=[(130, -128, 127), (-236, -128, 127), (127, -128, 127), (6750341, 0, 255), (-8, -8, 7)],
         expected=wrap,
         mistakes={
             "you saturate": saturate_instead,
             "you take the remainder as it is, which is never negative": ignore_the_sign,
             "you add or subtract the number of codes once only": wrap_once,
-            "you count qmax - qmin codes, which is one too few": count_one_code_too_few,
+            "you leave one end out when you count the codes": count_one_code_too_few,
         },
     ),
     "1.6": Function(
         cases=[(high, low) for high in range(7, -9, -1) for low in range(7, -9, -1)],
         expected=pack,
         mistakes={
-            "you let the sign of low spill over high: mask it with 15": pack_unmasked,
+            "you let the sign of low spill over high": pack_unmasked,
             "you put low into the high half": pack_swapped,
             "you add 8, which is another format: unsigned, with zero-point 8": pack_with_offset,
             "you mask low only, and a negative high gives no byte": pack_to_a_negative_byte,

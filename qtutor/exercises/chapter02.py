@@ -143,7 +143,7 @@ EXERCISES: dict[str, Exercise] = {
             ),
             "you subtract Z and do not add it back": lambda q, Z: np.maximum(q.astype(int) - Z, 0),
             "you take the smaller of the two": lambda q, Z: np.minimum(q, np.asarray(Z, q.dtype)),
-            "you write the code 0, not Z, where the input is negative": lambda q, Z: np.where(q > Z, q, 0),
+            "you write the code 0 where the input is negative": lambda q, Z: np.where(q > Z, q, 0),
         },
     ),
     "2.4": Function(

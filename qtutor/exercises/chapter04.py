@@ -144,7 +144,7 @@ EXERCISES: dict[str, Exercise] = {
     "4.2": Number(
         expected=lambda: _db((1 / 3) / (STEP**2 / 12)),
         mistakes={
-            "you give an even spread the mean square 1, where it has 1/3": lambda: _db(1 / (STEP**2 / 12)),
+            "you take the mean square at the ends, which is 1": lambda: _db(1 / (STEP**2 / 12)),
             "you forget the 12": lambda: _db((1 / 3) / STEP**2),
             "you give every error its largest size, half a step": lambda: _db((1 / 3) / (STEP / 2) ** 2),
             "you take 20 log10 of a ratio of squares": lambda: 2 * _db((1 / 3) / (STEP**2 / 12)),

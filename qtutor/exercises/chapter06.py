@@ -193,7 +193,7 @@ EXERCISES: dict[str, Exercise] = {
         mistakes={
             "you don't add half before the shift": multiply_truncating,
             "you multiply in int32, and the product wraps": multiply_in_int32,
-            "you add half of 2**shift, not half of 2**(31 + shift)": multiply_with_half_of_the_shift,
+            "you add half of 2**shift, though more bits fall off than that": multiply_with_half_of_the_shift,
             "you leave the rounding to the shift, and a shift of 0 does none": multiply_rounding_by_the_shift,
             "you round twice, after 31 bits and after the shift": multiply_twice,
             "you take ties to even": multiply_half_even,
@@ -257,8 +257,8 @@ EXERCISES: dict[str, Exercise] = {
         expected=lambda: fewest_bits(32_000),
         mistakes={
             "you keep all the bits there are": lambda: 31,
-            "you count one bit too many": lambda: fewest_bits(32_000) + 1,
-            "you stop one bit too early": lambda: fewest_bits(32_000) - 1,
+            "you count the sign as a bit of the mantissa": lambda: fewest_bits(32_000) + 1,
+            "you leave out the leading bit, since it is always 1": lambda: fewest_bits(32_000) - 1,
             "you ask for 8 bits since the codes have 8": lambda: 8,
             "you take the 20 of our layer, which has not every accumulator there is": lambda: 20,
         },
