@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from qtutor.affine import QParams
-from qtutor.rounding import IntRange, real_array, round_half_away, saturate
+from qtutor.rounding import IntRange, real_array, round_half_away
 
 INT32 = np.iinfo(np.int32)
 
@@ -235,22 +235,31 @@ def requantize(
         y = multiply(acc, multiplier)
     else:
         y = np.moveaxis(multiply(np.moveaxis(acc, axis, -1), multiplier), -1, axis)
-    q = _int32(y, "the result of multiply") + to.zero_point
-    return saturate(q, clamp or to.to).astype(to.to.dtype)
+    limits, Z = clamp or to.to, to.zero_point
+    # saturated before the zero-point is added, which could take an int32 past its end
+    y = np.clip(_fits_int32(y, "the result of multiply"), limits.qmin - Z, limits.qmax - Z)
+    return (y + Z).astype(to.to.dtype)
 
 
 def _int32(x: object, name: str) -> np.ndarray:
     """x as int64, in which sums and products of two int32 do not wrap, once it is known to fit int32."""
+    return _fits_int32(x, name).astype(np.int64, copy=False)
+
+
+def _fits_int32(x: object, name: str) -> np.ndarray:
+    """x as an array of at most int32, or else int64, once it is known to fit int32."""
     array = np.asarray(x)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
+    if np.can_cast(array.dtype, np.int32):  # every value fits
+        return array
     if array.size and not (INT32.min <= array.min() and array.max() <= INT32.max):
         raise ValueError(f"{name} must fit int32, got {array.min()}..{array.max()}")
-    return array.astype(np.int64)
+    return array.astype(np.int64, copy=False)
 
 
 def _saturate_int32(x: np.ndarray) -> np.ndarray:
-    return np.asarray(np.clip(x, INT32.min, INT32.max)).astype(np.int32)
+    return np.clip(x, INT32.min, INT32.max, out=np.empty_like(x, np.int32), casting="unsafe")
 
 
 def _half(shift: np.ndarray) -> np.ndarray:
@@ -263,14 +272,14 @@ def _shifted_left(acc: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 
 def _factors(acc: object, multiplier: object, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """acc, mantissa and shift as int64 that broadcast."""
+    """acc, mantissa and shift; the last two are int64, hence so is all that is computed with them."""
     if not isinstance(multiplier, FixedPointMultiplier):
         raise TypeError(f"{where} needs a FixedPointMultiplier (quantize_multiplier), got {multiplier!r}")
-    wide = _int32(acc, "acc")
+    q = _fits_int32(acc, "acc")
     mantissa, shift = (
-        _along_the_last_axis(part, wide).astype(np.int64) for part in (multiplier.mantissa, multiplier.shift)
+        _along_the_last_axis(part, q).astype(np.int64) for part in (multiplier.mantissa, multiplier.shift)
     )
-    return wide, mantissa, shift
+    return q, mantissa, shift
 
 
 def _along_the_last_axis(values: np.ndarray, acc: np.ndarray) -> np.ndarray:

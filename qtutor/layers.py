@@ -15,7 +15,8 @@ SMALLEST_CHANNEL = 1e-3  # no scale of a weight channel is below this share of t
 SIXTEEN_BITS = IntRange(-(2**15), 2**16 - 1)
 SPARE_BITS = 20  # that QAdd works with, as LiteRT does
 
-Accumulate = Callable[..., np.ndarray]  # (q1, q2, zero_point1) -> int32 accumulators of (q1 - Z1) @ q2
+# (q1, q2, zero_point1, zero_point2) -> int32 accumulators of (q1 - Z1) @ (q2 - Z2), as integer_matmul
+Accumulate = Callable[..., np.ndarray]
 
 
 def fold_batch_norm(
@@ -97,10 +98,12 @@ def quantize_bias(bias: np.ndarray, input: QParams, weight: QParams) -> np.ndarr
     return q.astype(np.int32)
 
 
-def integer_only_matmul(q1: np.ndarray, q2: np.ndarray, zero_point1: int | np.ndarray = 0) -> np.ndarray:
-    """The accumulators of integer_matmul(q1, q2, zero_point1), int32, without a float to carry them.
+def integer_only_matmul(
+    q1: np.ndarray, q2: np.ndarray, zero_point1: int | np.ndarray = 0, zero_point2: int | np.ndarray = 0
+) -> np.ndarray:
+    """The accumulators of integer_matmul, int32, without a float to carry them.
 
-    q1, q2, zero_point1  integers of at most 16 bits, else TypeError or ValueError
+    q1, q2, zero_point1, zero_point2  integers of at most 16 bits, else TypeError or ValueError
 
     Computed in int64; ValueError where an accumulator leaves int32.  NumPy has no BLAS for integers,
     so this is slow: it is here to show that no float is needed.
@@ -108,8 +111,10 @@ def integer_only_matmul(q1: np.ndarray, q2: np.ndarray, zero_point1: int | np.nd
     >>> integer_only_matmul(np.uint8([[10, 12]]), np.int8([[1], [3]]), 10)
     array([[6]], dtype=int32)
     """
-    q1, q2, Z1 = (check_codes(q, SIXTEEN_BITS, "integer_only_matmul") for q in (q1, q2, zero_point1))
-    acc = (q1.astype(np.int64) - Z1) @ q2.astype(np.int64)
+    q1, q2, Z1, Z2 = (
+        check_codes(q, SIXTEEN_BITS, "integer_only_matmul") for q in (q1, q2, zero_point1, zero_point2)
+    )
+    acc = (q1.astype(np.int64) - Z1) @ (q2.astype(np.int64) - Z2)
     if acc.size and not (INT32.min <= acc.min() and acc.max() <= INT32.max):
         raise ValueError(f"an accumulator passes int32: {acc.min()}..{acc.max()}")
     return acc.astype(np.int32)
@@ -187,12 +192,16 @@ class _Weighted:
         self, q: np.ndarray, *, multiply: Multiply, accumulate: Accumulate = integer_matmul
     ) -> np.ndarray:
         acc = self.accumulators(q, accumulate)
-        y = requantize(acc, self.multiplier, self.output, multiply=multiply, axis=1)
         if self.negative_multiplier is None:
-            return y
-        # the sign of acc is that of the real number, so the leaky ReLU is a second multiplier
-        negative = requantize(acc, self.negative_multiplier, self.output, multiply=multiply, axis=1)
-        return np.where(acc < 0, negative, y)
+            return requantize(acc, self.multiplier, self.output, multiply=multiply, axis=1)
+
+        def leaky(acc: np.ndarray, multipliers: tuple[Any, Any]) -> np.ndarray:
+            # the sign of acc is that of the real number; one of the two parts is 0
+            M, negative_M = multipliers
+            return multiply(np.maximum(acc, 0), M) + multiply(np.minimum(acc, 0), negative_M)
+
+        multipliers = (self.multiplier, self.negative_multiplier)
+        return requantize(acc, multipliers, self.output, multiply=leaky, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +228,7 @@ class QLinear(_Weighted):
         q = check_codes(q, self.input.to, "QLinear")
         if q.ndim != 2 or q.shape[1] != self.weight.q.shape[1]:
             raise ValueError(f"QLinear needs codes (n, {self.weight.q.shape[1]}), got shape {q.shape}")
-        return accumulate(q, self.weight.q.T, self.input.zero_point) + self.bias
+        return accumulate(q, self.weight.q.T, self.input.zero_point, 0) + self.bias
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,18 +280,17 @@ class QConv2d(_Weighted):
                 f"QConv2d needs codes (n, {self.groups * seen}, h, w), n >= 1, with the padding at least as "
                 f"large as the kernel {kernel}, got shape {q.shape}"
             )
-        border = [(0, 0), (0, 0), (self.padding,) * 2, (self.padding,) * 2]
-        padded = np.pad(q, border, constant_values=self.pad_code)
-        windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(2, 3))
-        windows = windows[:, :, :: self.stride, :: self.stride]
-        n, _, height, width = windows.shape[:4]
-        # a matrix for each group: a row is what one output pixel sees, a column an output channel
-        rows = windows.reshape(n, self.groups, seen, height, width, -1).transpose(1, 0, 3, 4, 2, 5)
-        rows = rows.reshape(self.groups, n * height * width, -1)
-        columns = self.weight.q.reshape(self.groups, out_channels // self.groups, -1).transpose(0, 2, 1)
-        acc = accumulate(rows, columns, self.input.zero_point)
-        acc = acc.reshape(self.groups, n, height, width, -1).transpose(1, 0, 4, 2, 3)
-        return acc.reshape(n, out_channels, height, width) + self.bias[:, np.newaxis, np.newaxis]
+        # axes: channel, row, column, image; with the images last, NumPy's inner loops are long
+        border = [(0, 0), (self.padding,) * 2, (self.padding,) * 2, (0, 0)]
+        padded = np.pad(q.transpose(1, 2, 3, 0), border, constant_values=self.pad_code)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))
+        windows = windows[:, :: self.stride, :: self.stride].transpose(0, 4, 5, 1, 2, 3)
+        # two matrices for each group: a row is an output channel, a column what one output pixel sees
+        rows = self.weight.q.reshape(self.groups, out_channels // self.groups, -1)
+        columns = windows.reshape(self.groups, rows.shape[-1], -1)
+        acc = accumulate(rows, columns, 0, self.input.zero_point)
+        acc = acc.reshape(out_channels, *windows.shape[3:]) + self.bias.reshape(-1, 1, 1, 1)
+        return acc.transpose(3, 0, 1, 2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -120,9 +120,10 @@ def _codes(q: object, name: str) -> np.ndarray:
         raise TypeError(f"{name} needs integer codes, got dtype {codes.dtype}")
     if codes.ndim < 2 or codes.size == 0:
         raise ValueError(f"{name} needs a matrix, shape (..., rows, columns), got shape {codes.shape}")
-    low, high = codes.min(), codes.max()
-    if low < -(2**15) or high >= 2**16:
-        raise ValueError(f"{name} needs codes of at most 16 bits, got {low}..{high}")
+    if codes.dtype.itemsize > 2:  # else every value fits
+        low, high = codes.min(), codes.max()
+        if low < -(2**15) or high >= 2**16:
+            raise ValueError(f"{name} needs codes of at most 16 bits, got {low}..{high}")
     return codes
 
 
@@ -133,13 +134,17 @@ def _zero_point(zero_point: object, shape: tuple[int, ...], name: str) -> np.nda
     if (Z < -(2**15)).any() or (Z >= 2**16).any():
         raise ValueError(f"{name} needs codes of at most 16 bits, got {zero_point}")
     try:
-        return np.broadcast_to(Z.astype(np.int32), shape)
+        np.broadcast_to(Z, shape)  # fails where q - Z would, or would have another shape than q
     except ValueError:
         raise ValueError(f"{name} of shape {Z.shape} does not broadcast to shape {shape}") from None
+    return Z.astype(np.int32)
 
 
 def _centred(q: np.ndarray, zero_point: object, name: str) -> np.ndarray:
-    return q.astype(np.int32) - _zero_point(zero_point, q.shape, name)
+    Z = _zero_point(zero_point, q.shape, name)
+    # 8-bit codes leave room in int16, which is half as much to read and write
+    wide = np.int16 if q.dtype.itemsize == 1 and np.abs(Z).max() < 2**14 else np.int32
+    return q.astype(wide) - Z.astype(wide)
 
 
 def _largest_product(centred1: np.ndarray, centred2: np.ndarray) -> int:

@@ -574,19 +574,21 @@ PACKAGE_FAULTS = {
         "fixedpoint", "(acc * mantissa + _half(shift)) >> shift", "(acc * mantissa) >> shift"
     ),
     "no zero-point in requantize": Fault(
-        "fixedpoint", 'q = _int32(y, "the result of multiply") + to.zero_point', "q = y"
+        "fixedpoint", "limits, Z = clamp or to.to, to.zero_point", "limits, Z = clamp or to.to, 0"
     ),
     "a border of code 0": Fault("layers", "constant_values=self.pad_code", "constant_values=0"),
     "a batch norm folded without its mean": Fault(
         "layers", "return (weight.T * gain).T, beta - gain * mean", "return (weight.T * gain).T, beta"
     ),
     "a convolution that forgets the zero-point": Fault(
-        "layers", "accumulate(rows, columns, self.input.zero_point)", "accumulate(rows, columns, 0)"
+        "layers", "accumulate(rows, columns, 0, self.input.zero_point)", "accumulate(rows, columns, 0, 0)"
     ),
     "a sum with the sign of a zero-point flipped": Fault(
         "layers", "q2.astype(np.int32) - self.right.zero_point", "q2.astype(np.int32) + self.right.zero_point"
     ),
-    "a leaky ReLU that does nothing": Fault("layers", "return np.where(acc < 0, negative, y)", "return y"),
+    "a leaky ReLU that does nothing": Fault(
+        "layers", "np.minimum(acc, 0), negative_M)", "np.minimum(acc, 0), M)"
+    ),
 }
 
 

@@ -34,7 +34,7 @@ from qtutor import (
 )
 from qtutor.data import load_digits, load_digits_cnn
 from qtutor.data.digits_cnn import ARCHITECTURE, EPSILON, Conv, batch_norm, convolve, forward, leaky_relu
-from qtutor.data.quantized_cnn import QuantizedCNN, input_codes, quantize_cnn, run
+from qtutor.data.quantized_cnn import IMAGES_AT_ONCE, QuantizedCNN, input_codes, quantize_cnn, run
 from qtutor.layers import (
     QAdd,
     QAveragePool,
@@ -97,6 +97,18 @@ def test_a_leaky_relu_is_a_second_multiplier_for_negative_accumulators():
         [3],
         [-13],
     ]
+
+
+def test_a_network_gives_many_images_the_codes_that_each_has_alone(network):
+    q = input_codes(network, TEST)
+    assert len(q) > IMAGES_AT_ONCE  # so they are run in parts
+    tensors = run(network, q, multiply=multiply_single_rounding)
+    for i in (0, IMAGES_AT_ONCE - 1, IMAGES_AT_ONCE, len(q) - 1):
+        alone = run(network, q[i : i + 1], multiply=multiply_single_rounding)
+        assert list(alone) == list(tensors)
+        for name in alone:
+            assert tensors[name].shape[0] == len(q)
+            assert np.array_equal(tensors[name][i], alone[name][0]), name
 
 
 def test_a_sum_of_two_scales_by_hand():
@@ -552,7 +564,7 @@ def test_there_is_no_float_operation_between_the_codes(network, guard, multiply,
         (lambda acc, multiplier: (acc * 0.01).astype(np.int32), integer_only_matmul),
         (lambda acc, multiplier: np.rint(acc / 64).astype(np.int32), integer_only_matmul),
         (lambda acc, multiplier: acc // multiplier.real.astype(int), integer_only_matmul),
-        (multiply_double_rounding, lambda q1, q2, Z1: (q1 - Z1.astype(float)) @ q2),
+        (multiply_double_rounding, lambda q1, q2, Z1, Z2: q1 @ (q2 - Z2.astype(float))),
     ],
 )
 def test_the_guard_fires_when_a_float_is_put_into_the_network(network, guard, multiply, accumulate):
@@ -696,13 +708,19 @@ def test_an_integer_only_accumulator_that_passes_int32_is_refused():
         integer_only_matmul(q, q.T)
     with pytest.raises(ValueError, match="an accumulator passes int32: -"):
         integer_only_matmul(q, 2 * -q.T.clip(-32767))
-    all_ones = np.uint8([[255]])
-    assert integer_only_matmul(np.uint8([[0]]), all_ones, np.uint8(255)).item() == -65025  # not 1 * 255
+    zero, all_ones = np.uint8([[0]]), np.uint8([[255]])
+    assert integer_only_matmul(zero, all_ones, np.uint8(255)).item() == -65025  # not 1 * 255
+    assert integer_only_matmul(all_ones, zero, 0, np.uint8(255)).item() == -65025
     for wide in (2**17, -(2**17), 2**40):  # int64 sums of wider codes could wrap
-        for operands in [(q + wide, q.T), (q, q.T + wide), (q, q.T, wide)]:
+        for operands in [(q + wide, q.T), (q, q.T + wide), (q, q.T, wide), (q, q.T, 0, wide)]:
             with pytest.raises(ValueError, match=r"integer_only_matmul needs codes in -32768\.\.65535, got"):
                 integer_only_matmul(*operands)
-    for operands in [(q * 0.5, q.T), (q, q.T * 0.5), (q, q.T, 0.5)]:  # a cast would drop the fraction
+    for operands in [
+        (q * 0.5, q.T),
+        (q, q.T * 0.5),
+        (q, q.T, 0.5),
+        (q, q.T, 0, 0.5),
+    ]:
         with pytest.raises(TypeError, match="integer_only_matmul needs integer codes, got dtype float64"):
             integer_only_matmul(*operands)
 

@@ -199,6 +199,13 @@ def test_a_sum_that_might_pass_int32_is_refused_before_it_is_computed(K, largest
         assert integer_matmul(q1[:, :-1], q2[:-1]).item() == 0  # one term fewer is allowed
 
 
+def test_eight_bit_codes_do_not_wrap_under_a_zero_point_of_16_bits():
+    one = np.int8([[1]])
+    for q in (np.int8([[-128]]), np.int8([[127]]), np.uint8([[0]]), np.uint8([[255]])):
+        for Z in (-(2**15), 2**14 - 1, 2**14, 2**15 - 1, 2**15, 2**16 - 1):
+            assert integer_matmul(q, one, Z).item() == integer_matmul(one, q, 0, Z).item() == q.item() - Z
+
+
 def test_eight_bit_codes_are_carried_by_float32_and_wide_ones_by_float64(monkeypatch):
     carriers = []
 

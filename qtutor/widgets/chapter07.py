@@ -92,7 +92,7 @@ def codes(
     )
 
 
-def _without_cross_term(q1: np.ndarray, q2: np.ndarray, zero_point1: object) -> np.ndarray:
+def _without_cross_term(q1: np.ndarray, q2: np.ndarray, *zero_points: object) -> np.ndarray:
     return integer_matmul(q1, q2)
 
 
