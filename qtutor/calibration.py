@@ -16,6 +16,7 @@ from qtutor.rounding import INT8, IntRange, real_array
 
 BINS = 2**13  # a histogram has at most this many bins, and over half of them are in use
 SMALLEST_EXPONENT = -1074  # 2**-1074 is the smallest positive float64
+KL_DECIMALS = 12  # two divergences that differ by less are equal, since float sums are no better
 SHRINK = 2.0 ** -(np.arange(97) / 12)  # clips to try: 1 down to 1/256, twelve to a factor of 2
 
 
@@ -291,24 +292,40 @@ class EntropyObserver(_HistogramObserver):
             counts = np.append(counts, [0] * (counts.size % 2)).reshape(-1, 2).sum(axis=1)
             width *= 2
         groups = to.levels // 2
-        divergence = {i: _divergence(counts, i, groups) for i in range(counts.size, groups - 1, -1)}
-        clip = min(divergence, key=lambda i: divergence[i]) * width if divergence else np.inf
+        if counts.size < groups:
+            return histogram.minimum, histogram.maximum
+        divergences = _divergences(counts, groups)[::-1].round(KL_DECIMALS)  # the largest clip first
+        clip = (counts.size - int(np.argmin(divergences))) * width
         return max(histogram.minimum, -clip), min(histogram.maximum, clip)
 
 
-def _divergence(counts: np.ndarray, i: int, groups: int) -> float:
-    """KL(P, Q) of the clip after i bins, in nats; inf where Q is 0 and P is not: at an empty last bin."""
-    outside = counts[i:].sum()
-    if outside > 0 and counts[i - 1] == 0:
-        return float("inf")
-    P, Q = counts[:i].astype(np.float64), counts[:i]
-    P[-1] += outside
-    filled = Q > 0
-    starts = -(-np.arange(groups) * i // groups)  # bin k is in group k * groups // i
-    bins_filled = np.add.reduceat(filled, starts, dtype=np.int64)
-    share = np.add.reduceat(Q, starts) / np.maximum(bins_filled, 1)
-    P, Q = P[filled] / P.sum(), np.repeat(share, bins_filled) / Q.sum()
-    return float(np.sum(P * np.log(P / Q)))
+def _divergences(counts: np.ndarray, groups: int) -> np.ndarray:
+    """KL(P, Q) of the clip after i bins, in nats, for each i from groups to counts.size.
+
+    P and Q count values, N and `inside` of them, so KL is (sum P log P - sum P log Q) / N + log(inside / N).
+    Where a group holds S values in n bins that are not empty, Q is S / n in each of these.  So it takes
+    sums of c log c over bins and of S log(S / n) over groups, and running sums give them for all clips.
+    KL is inf where Q is 0 and P is not: at an empty last bin.
+    """
+
+    def up_to(x: np.ndarray) -> np.ndarray:
+        return np.append(0, np.cumsum(x))
+
+    i = np.arange(groups, counts.size + 1)
+    edges = -(-np.arange(groups + 1) * i[:, np.newaxis] // groups)  # bin k is in group k * groups // i
+    S, n = np.diff(up_to(counts)[edges]), np.diff(up_to(counts > 0)[edges])
+    log_share = np.log(np.maximum(S, 1) / np.maximum(n, 1))
+    last, inside, N = counts[i - 1], up_to(counts)[i], counts.sum()
+    outside = N - inside
+    P_log_P = up_to(_x_log_x(counts))[i - 1] + _x_log_x(last + outside)
+    P_log_Q = np.einsum("ig,ig->i", S, log_share) + outside * log_share[:, -1]
+    with np.errstate(divide="ignore"):
+        divergence = (P_log_P - P_log_Q) / N + np.log(inside / N)
+    return np.where((outside > 0) & (last == 0), np.inf, divergence)
+
+
+def _x_log_x(x: np.ndarray) -> np.ndarray:
+    return x * np.log(np.maximum(x, 1))
 
 
 def _batch(x: object, observer: object) -> np.ndarray:

@@ -534,8 +534,8 @@ PACKAGE_FAULTS = {
     ),
     "a percentile that clips nothing": Fault("calibration", "outside = int(total * share)", "outside = 0"),
     "the worst clip instead of the best": Fault("calibration", "i = np.argmin(", "i = np.argmax("),
-    "the divergence turned round": Fault(
-        "calibration", "np.sum(P * np.log(P / Q))", "np.sum(Q * np.log(Q / P))"
+    "the sign of the divergence flipped": Fault(
+        "calibration", "(P_log_P - P_log_Q) / N", "(P_log_Q - P_log_P) / N"
     ),
     "histograms merged on one grid": Fault(
         "calibration", "(bins >> min(exponent - part.exponent, 63)) - first", "bins - part.first"
@@ -637,7 +637,7 @@ LATE = {
     "07": {
         "a percentile that clips nothing",
         "the worst clip instead of the best",
-        "the divergence turned round",
+        "the sign of the divergence flipped",
         "a high half that is not rounded",
         "a shift that rounds down",
     }
