@@ -102,26 +102,32 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
 
 def normal(notebook: NotebookNode) -> NotebookNode:
     """The same notebook without what changes from run to run and from editor to editor."""
-    notebook = copy.deepcopy(notebook)
-    notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
-    for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in CELL_METADATA})
-    for cell in code_cells(notebook):
-        outputs: list[NotebookNode] = []
-        for output in cell.outputs:
-            if output.output_type == "stream" and outputs and outputs[-1].get("name") == output.name:
-                outputs[-1].text += output.text  # how a stream is cut into pieces is a matter of timing
-                continue
-            if output.output_type == "error":
-                # the frames above hold paths of the machine and differ between Python versions
-                output.traceback = [f"{output.ename}: {output.evalue}"]
-            if WIDGET in output.get("data", {}):
-                output.data[WIDGET]["model_id"] = f"{cell.id}-{len(outputs)}"  # random, and dead once stored
-            if output.output_type == "execute_result":
-                output.execution_count = cell.execution_count
-            outputs.append(output)
-        cell.outputs = outputs
-    return notebook
+    fresh = copy.copy(notebook)
+    fresh.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
+    fresh.cells = [normal_cell(cell) for cell in notebook.cells]
+    return fresh
+
+
+def normal_cell(cell: NotebookNode) -> NotebookNode:
+    cell = copy.deepcopy(cell)
+    cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in CELL_METADATA})
+    if cell.cell_type != "code":
+        return cell
+    outputs: list[NotebookNode] = []
+    for output in cell.outputs:
+        if output.output_type == "stream" and outputs and outputs[-1].get("name") == output.name:
+            outputs[-1].text += output.text  # how a stream is cut into pieces is a matter of timing
+            continue
+        if output.output_type == "error":
+            # the frames above hold paths of the machine and differ between Python versions
+            output.traceback = [f"{output.ename}: {output.evalue}"]
+        if WIDGET in output.get("data", {}):
+            output.data[WIDGET]["model_id"] = f"{cell.id}-{len(outputs)}"  # random, and dead once stored
+        if output.output_type == "execute_result":
+            output.execution_count = cell.execution_count
+        outputs.append(output)
+    cell.outputs = outputs
+    return cell
 
 
 def write(notebook: NotebookNode) -> str:
@@ -210,10 +216,10 @@ def text_of(data: NotebookNode) -> Iterator[str]:
 def compare(stored: NotebookNode, fresh: NotebookNode) -> list[str]:
     """Where the outputs of two runs of the same notebook differ; streams may be cut differently."""
     problems = []
-    for (where, cell), new in zip(located(normal(stored)), normal(fresh).cells, strict=True):
-        if cell.cell_type != "code":
+    for (where, cell), new in zip(located(stored), fresh.cells, strict=True):
+        if cell.cell_type != "code" or cell == new:
             continue
-        before, now = cell.outputs, new.outputs
+        before, now = normal_cell(cell).outputs, normal_cell(new).outputs
         if [kind(output) for output in before] != [kind(output) for output in now]:
             raised = [f": {o.ename}: {o.evalue}" for o in now if o.output_type == "error"]
             kinds = f"stored {list(map(kind, before))}, now {list(map(kind, now))}"
