@@ -428,6 +428,15 @@ def test_of_clips_that_entropy_cannot_tell_apart_the_largest_wins():
         assert EntropyObserver().observe(x).qparams(UINT8).limits[1] == pytest.approx(1.0)
 
 
+def test_entropy_tells_clips_apart_whose_divergences_are_close():
+    x = np.random.default_rng(0).normal(size=20_000)
+    observer = EntropyObserver().observe(x)
+    divergences = calibration._divergences(np.bincount((np.abs(x) / 2**-8).astype(int)), 128)
+    assert np.sum(divergences < divergences.min() + 2e-5) > 1
+    clip = (128 + np.argmin(divergences)) * 2**-8
+    assert observer._range(observer.histogram, INT8, False) == (-clip, clip)
+
+
 def test_entropy_halves_a_fine_histogram_to_2048_bins(monkeypatch):
     # sparse data on which a single count more or less moves the clip
     rngs = [np.random.default_rng(seed) for seed in (9, 10, 12, 34, 35, 54)]

@@ -90,6 +90,10 @@ def test_a_leaky_relu_is_a_second_multiplier_for_negative_accumulators():
     layer = QLinear.from_real([[127.0]], [0.0], QParams(1.0, 0), QParams(127.0, 3), slope=0.125)
     q = layer(np.int8([[16], [0], [-16]]), multiply=multiply_single_rounding)
     assert q.tolist() == [[19], [3], [1]]
+    # accumulators 2, 0, -2 and multipliers 16 and 2
+    loud = QLinear.from_real([[127.0, 1.0]], [0.0], QParams(1.0, 0), QParams(0.0625, 3), slope=0.125)
+    q = loud(np.int8([[0, 2], [0, 0], [0, -2]]), multiply=multiply_single_rounding)
+    assert q.tolist() == [[35], [3], [-1]]
     plain = QLinear.from_real([[127.0]], [0.0], QParams(1.0, 0), QParams(127.0, 3))
     assert plain.negative_multiplier is None
     assert plain(np.int8([[16], [0], [-16]]), multiply=multiply_single_rounding).tolist() == [
