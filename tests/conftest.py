@@ -1,5 +1,11 @@
 """Settings for every test."""
 
+import os
+
+# Two processes test at a time, and start kernels: the threads of their BLAS would wait for one another. NumPy
+# looks when it is imported, so this stands before every other import.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from hypothesis import settings
 
 # A slow or busy computer is no bug: no time limit for one example. And each run tries the same examples,
