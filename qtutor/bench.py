@@ -1,7 +1,8 @@
 """How fast, and with how much memory: ratios from one run, on one thread.
 
 Run it with `python3 run.py bench`.  A ratio compares two ways of the same machine at the same hour, so it
-says something elsewhere too; seconds would not.  Each way is timed in turn, and the best of 15 counts.
+says something elsewhere too; seconds would not.  Each way is timed in turn, right after a run that is not
+timed, since the other left the caches and the memory in its own order; the best of 15 counts.
 """
 
 import importlib.util
@@ -165,14 +166,15 @@ def import_rows() -> list[Row]:
 
 
 def ratio(slow: Callable[[], object], fast: Callable[[], object]) -> float:
-    """How many times as long `slow` takes: the best of 15, taken in turn, after one round to warm up."""
+    """How many times as long `slow` takes: the best of 15, taken in turn, each after a run to warm up."""
     times: dict[Callable[[], object], list[float]] = {slow: [], fast: []}
-    for _ in range(16):
+    for _ in range(15):
         for way, seconds in times.items():
+            way()
             start = time.perf_counter()
             way()
             seconds.append(time.perf_counter() - start)
-    return min(times[slow][1:]) / min(times[fast][1:])
+    return min(times[slow]) / min(times[fast])
 
 
 def extra_memory(work: Callable[[], np.ndarray]) -> float:

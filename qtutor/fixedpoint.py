@@ -170,7 +170,9 @@ def multiply_single_rounding(acc: np.ndarray, multiplier: FixedPointMultiplier) 
     """
     acc, mantissa, shift = _factors(acc, multiplier, "multiply_single_rounding")
     shift = 31 + shift  # 1..62, and acc * mantissa + half stays below 2**62 + 2**61: int64 holds it
-    return _saturate_int32((acc * mantissa + _half(shift)) >> shift)
+    y = (acc * mantissa + _half(shift)) >> shift
+    # only a multiplier of 1 or more, a shift to the left, can pass int32
+    return _saturate_int32(y) if (shift < 31).any() else y.astype(np.int32)
 
 
 def multiply_float(acc: np.ndarray, multiplier: float | np.ndarray) -> np.ndarray:

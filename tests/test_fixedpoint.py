@@ -434,6 +434,12 @@ def test_a_requantization_by_hand():
     assert requantize(acc, M, to, multiply=multiply_single_rounding).tolist() == [9, -15, -3, 127, -128]
 
 
+def test_a_channel_saturates_where_another_needs_not():
+    acc = np.int32([[2**30, 2**30], [-(2**30), -(2**30)]])
+    result = multiply_single_rounding(acc, quantize_multiplier(np.array([4.0, 0.5])))
+    assert result.tolist() == [[2**31 - 1, 2**29], [-(2**31), -(2**29)]]
+
+
 @pytest.mark.parametrize("to", [INT8, UINT8, INT4, int_range(16), int_range(8, narrow=True), IntRange(3, 5)])
 @given(data=st.data())
 def test_codes_are_the_exact_product_moved_by_the_zero_point_and_saturated(to, data):

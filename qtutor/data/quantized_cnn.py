@@ -18,7 +18,7 @@ from qtutor.layers import Accumulate, QAdd, QAveragePool, QConv2d, QLinear, fold
 from qtutor.matmul import integer_matmul
 from qtutor.rounding import INT8, IntRange
 
-IMAGES_AT_ONCE = 300  # more are run in parts, since NumPy is slower where its temporaries leave the cache
+IMAGES_AT_ONCE = 200  # more are run in parts, since NumPy is slower where its temporaries leave the cache
 
 
 @dataclass(frozen=True, eq=False)
