@@ -473,4 +473,4 @@ def test_ci_pins_its_actions_and_the_same_uv(run):
 def test_ci_runs_the_test_command_of_the_reader():
     script = (ROOT / ".ci" / "run").read_bytes()
     assert b"\r" not in script  # bash would not start
-    assert b"python3 run.py test" in script
+    assert b'\nexec python3 run.py test "$@" ' in script
