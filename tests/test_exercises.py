@@ -129,6 +129,7 @@ def test_every_exercise_is_on_its_page_with_a_cell_to_try_it_and_a_solution():
     assert list(PAGES) == [entry.values[0] for entry in ENTRIES]
     for name, page in PAGES.items():
         assert page["stub"].count(f'check("{name}", ') == page["solution"].count(f'check("{name}", ') == 1
+        assert page["solution"].startswith(f"# Solution {name}\n")  # a folded cell still shows its first line
 
 
 def slow_loop(name):
