@@ -102,3 +102,15 @@ def test_both_ends_of_the_codes_have_the_colours_of_the_legend() -> None:
     pixels = np.array(Image.open(io.BytesIO(png)).convert("RGB"))[0].tolist()
     expected = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in (NEUTRAL, "#ffffff", QUANTIZED)]
     assert pixels == expected
+
+
+def test_a_tie_of_the_logits_is_called_a_tie() -> None:
+    q = chapter07.codes(3, True, 2, 2, "none")["logits"][0]
+    assert np.flatnonzero(q == q.max()).tolist() == [2, 4]
+    drawing = chapter07.draw_cnn(3, True, 2, 2, "none")
+    assert drawing.text.startswith("A tie of 2 and 4: argmax takes the first, 2; the float network says 4")
+
+
+def test_wrapping_changes_nothing_where_nothing_saturates() -> None:
+    drawing = chapter07.draw_cnn(0, False, 8, 8, "wrap, don't saturate")
+    assert drawing.text.startswith("wrap, don't saturate: here it changes nothing, for nothing saturates")

@@ -155,7 +155,8 @@ def headline(exact: Fraction, given: list[int], moved: Fraction, rules: Mapping[
         return f"A short mantissa moved M · acc by {svg.number(float(abs(moved)), 2)} codes: {said}"
     once = {rules["once, ties up"].answer, rules["float64, ties away"].answer}
     if len(once) == 1:
-        return f"No tie, and yet {said}: the first of two roundings made one"
+        off = svg.number(float(abs(exact - exact // 1 - Fraction(1, 2))), 2)
+        return f"No tie, by {off}, and yet {said}: the first of two roundings made one"
     return f"So near to a tie that the last bit of M decides: {said}"
 
 

@@ -132,12 +132,16 @@ def draw_cnn(
         ("zero-points that are 0", f"{sum(p.zero_point == 0 for p in right.qparams.values())} of 12"),
         ("codes in all", f"{total:,}"),
     ]
+    highest = [str(digit) for digit in np.flatnonzero(q == q.max())]
     if mistake == "none":
-        headline = f"All codes on the way to the answer, {answer}" + (
-            "" if answer == real else f"; the float network says {real}"
-        )
+        headline = f"All codes on the way to the answer, {answer}"
+        if len(highest) > 1:
+            headline = f"A tie of {' and '.join(highest)}: argmax takes the first, {answer}"
+        if answer != real:
+            headline += f"; the float network says {real}"
     elif not overall:
         headline = f"{mistake}: here it changes nothing"
+        headline += ", for nothing saturates" if mistake == "wrap, don't saturate" else ""
     else:
         same = answer == int(expected["logits"][0].argmax())
         headline = f"{mistake}: {100 * overall:.1f} % of the codes change, the answer "
