@@ -16,7 +16,7 @@ from qtutor.rounding import INT8, IntRange, real_array
 
 BINS = 2**13  # a histogram has at most this many bins, and over half of them are in use
 SMALLEST_EXPONENT = -1074  # 2**-1074 is the smallest positive float64
-KL_DECIMALS = 12  # two divergences that differ by less are equal, since float sums are no better
+KL_DECIMALS = 12  # that divergences are compared to, since float sums are no better
 SHRINK = 2.0 ** -(np.arange(97) / 12)  # clips to try: 1 down to 1/256, twelve to a factor of 2
 
 

@@ -11,7 +11,8 @@ from qtutor.rounding import IntRange, real_array, round_half_away
 
 INT32 = np.iinfo(np.int32)
 
-# (acc, multiplier) -> the int32 nearest to multiplier * acc; which one is near enough, engines disagree
+# (acc, multiplier) -> the int32 nearest to multiplier * acc, and 0 for 0; which one is near enough,
+# engines disagree
 Multiply = Callable[[np.ndarray, Any], np.ndarray]
 
 
@@ -170,9 +171,9 @@ def multiply_single_rounding(acc: np.ndarray, multiplier: FixedPointMultiplier) 
     """
     acc, mantissa, shift = _factors(acc, multiplier, "multiply_single_rounding")
     shift = 31 + shift  # 1..62, and acc * mantissa + half stays below 2**62 + 2**61: int64 holds it
-    y = (acc * mantissa + _half(shift)) >> shift
+    y = (np.multiply(acc, mantissa, dtype=np.int64) + _half(shift)) >> shift
     # only a multiplier of 1 or more, a shift to the left, can pass int32
-    return _saturate_int32(y) if (shift < 31).any() else y.astype(np.int32)
+    return _saturate_int32(y) if (shift < 31).any() else np.asarray(y, np.int32)
 
 
 def multiply_float(acc: np.ndarray, multiplier: float | np.ndarray) -> np.ndarray:
@@ -245,23 +246,25 @@ def requantize(
 
 def _int32(x: object, name: str) -> np.ndarray:
     """x as int64, in which sums and products of two int32 do not wrap, once it is known to fit int32."""
-    return _fits_int32(x, name).astype(np.int64, copy=False)
+    return _fits_int32(x, name).astype(np.int64)
 
 
 def _fits_int32(x: object, name: str) -> np.ndarray:
-    """x as an array of at most int32, or else int64, once it is known to fit int32."""
+    """x as int32, or as int64 where its dtype is wider, once it is known to fit int32."""
     array = np.asarray(x)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
     if np.can_cast(array.dtype, np.int32):  # every value fits
-        return array
+        return array.astype(np.int32, copy=False)
     if array.size and not (INT32.min <= array.min() and array.max() <= INT32.max):
         raise ValueError(f"{name} must fit int32, got {array.min()}..{array.max()}")
     return array.astype(np.int64, copy=False)
 
 
 def _saturate_int32(x: np.ndarray) -> np.ndarray:
-    return np.clip(x, INT32.min, INT32.max, out=np.empty_like(x, np.int32), casting="unsafe")
+    q = np.empty_like(x, np.int32)
+    np.clip(x, INT32.min, INT32.max, out=q, casting="unsafe")
+    return q
 
 
 def _half(shift: np.ndarray) -> np.ndarray:
@@ -270,11 +273,11 @@ def _half(shift: np.ndarray) -> np.ndarray:
 
 
 def _shifted_left(acc: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    return _saturate_int32(acc << np.maximum(-shift, 0))
+    return _saturate_int32(np.left_shift(acc, np.maximum(-shift, 0), dtype=np.int64))
 
 
 def _factors(acc: object, multiplier: object, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """acc, mantissa and shift; the last two are int64, hence so is all that is computed with them."""
+    """acc, mantissa and shift, to be multiplied and shifted as int64."""
     if not isinstance(multiplier, FixedPointMultiplier):
         raise TypeError(f"{where} needs a FixedPointMultiplier (quantize_multiplier), got {multiplier!r}")
     q = _fits_int32(acc, "acc")

@@ -198,7 +198,7 @@ class _Weighted:
         def leaky(acc: np.ndarray, multipliers: tuple[Any, Any]) -> np.ndarray:
             # the sign of acc is that of the real number; one of the two parts is 0
             M, negative_M = multipliers
-            return multiply(np.maximum(acc, 0), M) + multiply(np.minimum(acc, 0), negative_M)
+            return np.add(multiply(np.maximum(acc, 0), M), multiply(np.minimum(acc, 0), negative_M))
 
         multipliers = (self.multiplier, self.negative_multiplier)
         return requantize(acc, multipliers, self.output, multiply=leaky, axis=1)

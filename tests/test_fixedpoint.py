@@ -434,6 +434,41 @@ def test_a_requantization_by_hand():
     assert requantize(acc, M, to, multiply=multiply_single_rounding).tolist() == [9, -15, -3, 127, -128]
 
 
+@pytest.mark.parametrize("multiply", INTEGER_VARIANTS)
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32, np.int64])
+def test_narrow_accumulators_do_not_wrap(multiply, dtype):
+    acc = np.array([100, 104, 124, 120], dtype)  # NumPy before 2.0 would multiply by one M in acc's own dtype
+    for M, exact in {0.25: [25, 26, 31, 30], 4.0: [400, 416, 496, 480]}.items():
+        for multiplier in (quantize_multiplier(M), quantize_multiplier(np.full(4, M))):
+            assert multiply(acc, multiplier).tolist() == exact
+    assert acc.tolist() == [100, 104, 124, 120]
+
+
+@pytest.mark.parametrize("multiply", [*INTEGER_VARIANTS, multiply_float])
+def test_one_number_gives_an_array_too(multiply):
+    M = 0.25 if multiply is multiply_float else quantize_multiplier(0.25)
+    y = multiply(6, M)
+    assert isinstance(y, np.ndarray) and y.shape == () and y.dtype == np.int32
+
+
+def test_your_own_multiply_cannot_change_your_accumulators():
+    def in_place(acc, multiplier):
+        acc >>= 1
+        return acc
+
+    for dtype in (np.int32, np.int64):
+        acc = np.array([10, 20], dtype)
+        acc.setflags(write=False)
+        assert requantize(acc, None, QParams(1.0, 0), multiply=in_place).tolist() == [5, 10]
+        assert acc.tolist() == [10, 20]
+
+
+def test_codes_of_your_own_multiply_do_not_wrap_when_the_zero_point_is_added():
+    to = QParams(1.0, 100, IntRange(100, 200))
+    q = requantize(np.int16([0, 127]), 1, to, multiply=lambda acc, M: acc.astype(np.int8))
+    assert q.tolist() == [100, 200]
+
+
 def test_a_channel_saturates_where_another_needs_not():
     acc = np.int32([[2**30, 2**30], [-(2**30), -(2**30)]])
     result = multiply_single_rounding(acc, quantize_multiplier(np.array([4.0, 0.5])))

@@ -107,6 +107,8 @@ def test_a_network_gives_many_images_the_codes_that_each_has_alone(network):
     q = input_codes(network, TEST)
     assert len(q) > IMAGES_AT_ONCE  # so they are run in parts
     tensors = run(network, q, multiply=multiply_single_rounding)
+    with pytest.raises(ValueError, match=r"got shape \(599, 8, 8\)"):
+        run(network, q[:, 0], multiply=multiply_single_rounding)
     for i in (0, IMAGES_AT_ONCE - 1, IMAGES_AT_ONCE, len(q) - 1):
         alone = run(network, q[i : i + 1], multiply=multiply_single_rounding)
         assert list(alone) == list(tensors)

@@ -147,11 +147,12 @@ def run(
     >>> tensors["logits"].dtype, tensors["logits"].argmax(axis=1)
     (dtype('int8'), array([0, 1, 2, 3, 4]))
     """
-    tensors = {"input": check_codes(q, network.input.to, "run")}
-    if len(q) > IMAGES_AT_ONCE:
+    q = check_codes(q, network.input.to, "run")
+    if q.ndim == 4 and len(q) > IMAGES_AT_ONCE:
         parts = np.array_split(q, range(IMAGES_AT_ONCE, len(q), IMAGES_AT_ONCE))
         runs = [run(network, part, multiply=multiply, accumulate=accumulate) for part in parts]
         return {name: np.concatenate([tensors[name] for tensors in runs]) for name in runs[0]}
+    tensors = {"input": q}
     for layer in ARCHITECTURE:
         compute = network.layers[layer.name]
         match layer:
