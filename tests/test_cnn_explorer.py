@@ -104,6 +104,14 @@ def test_both_ends_of_the_codes_have_the_colours_of_the_legend() -> None:
     assert pixels == expected
 
 
+@pytest.mark.parametrize("zero_point", [-128, -98, 0, 1])
+def test_no_code_but_that_of_real_zero_is_white(zero_point) -> None:
+    q = np.arange(-128, 128, dtype=np.int8)[np.newaxis]
+    png = unquote_to_bytes(chapter07.picture(q, qt.QParams(1.0, zero_point)).removeprefix("data:image/png,"))
+    white = (np.array(Image.open(io.BytesIO(png)).convert("RGB"))[0] == 255).all(axis=-1)
+    assert q[0, white].tolist() == [zero_point]
+
+
 def test_a_tie_of_the_logits_is_called_a_tie() -> None:
     q = chapter07.codes(3, True, 2, 2, "none")["logits"][0]
     assert np.flatnonzero(q == q.max()).tolist() == [2, 4]

@@ -33,7 +33,7 @@ TEXTS = {
     ),
     "activations": ("99 99 99 99 99 99 99 99 99",),
     "weights": ("-99 -99 -99 -99 -99 -99 -99 -99 -99",),
-    "multiplier": ("0", "1e-30", "1/2", "0.003931234", "0.4999", "99.9"),
+    "multiplier": ("0", "1e-30", "1/2", "0.003931234", "0.4999", "0.165", "99.9"),
 }
 LAYERS = ("stem", "block2.pointwise", "logits")
 
@@ -361,7 +361,7 @@ def test_requantize_explorer_shows_mantissa_shift_and_the_error_of_the_product(M
     real = Fraction(mantissa, 2 ** (31 + shift))
     assert mantissa == 0 or 2**30 <= mantissa < 2**31
     assert mantissa % 2 ** (31 - bits) == 0 and abs(real - exact) <= exact / 2**bits
-    assert shown["and M · acc by"] == f"{float(abs(real - exact) * abs(acc)):.2g} codes"
+    assert shown["and M · acc by"] == f"{svg.number(float(abs(real - exact) * abs(acc)), 2)} codes"
     assert shown["rounding twice changes"] == (f"{50 / 2**shift:.2g} %" if shift > 0 else "nothing")
     answers = {int(answer) for answer in shown["answers"].split(" or ")}
     nearest = {int(np.floor(exact * acc)), int(np.ceil(exact * acc))}
@@ -393,7 +393,27 @@ def test_requantize_explorer_presets_set_both_controls_and_notice_your_own() -> 
     assert preset.value == ()
 
 
+@pytest.mark.parametrize(
+    ("M", "acc", "bits"), [*itertools.product(TEXTS["multiplier"], (-1000, 1, 1000), (2, 31))]
+)
+def test_requantize_explorer_keeps_dots_and_words_off_the_answers(M, acc, bits) -> None:
+    root = ElementTree.fromstring(chapter06.draw_requantize(M, acc, bits).svg)
+    texts = [element for element in root.iter(f"{SVG}text") if element.get("y")]
+    answers = min(box(t)[0] for t in texts if t.get("text-anchor") == "end" and t.get("font-size") == "17")
+    assert max(float(c.get("cx")) + float(c.get("r")) for c in root.iter(f"{SVG}circle")) < answers
+
+
+def test_requantize_explorer_says_how_long_a_step_is_that_no_one_sees() -> None:
+    said = chapter06.draw_requantize(*chapter06.PRESETS["a real layer"], 31).svg
+    assert said.count(f">by {3.5 - 0.00393159 * 890:.2g}<") == 2  # both rules that round twice
+    assert ">by " not in chapter06.draw_requantize(*chapter06.PRESETS["1 × 1/4"], 31).svg
+
+
 # --- the machinery
+
+
+def test_no_large_number_is_said_as_a_power_of_ten() -> None:
+    assert [svg.number(value, 2) for value in (300, -99.6, 48, 0.000123)] == ["300", "-100", "48", "0.00012"]
 
 
 def test_labels_are_spread_without_overlap_inside_the_frame() -> None:

@@ -93,6 +93,7 @@ def _row(
         yield svg.rect(to_x(code), bottom, max(to_x(code + 1) - to_x(code), 1), 12, QUANTIZED)
     yield svg.rect(COLUMNS[1], bottom, SIDE, 12, "none", stroke=svg.GREY)
     yield svg.note(COLUMNS[0], bottom + 11, "the codes in use:")
+    yield svg.note(COLUMNS[2], bottom + 11, f"at most {svg.number(np.abs(x_hat - x).max())}")
 
 
 def _pixels(left: float, top: float, ink: np.ndarray, colour: str) -> Iterator[str]:

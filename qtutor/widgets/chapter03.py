@@ -146,7 +146,7 @@ def _curves(known: Curves, position: int, to_x: svg.Scale) -> Iterator[str]:
     """The two noises and their sum against the clip, on logarithmic axes of power; the observers' choices."""
     floor, ceiling = known.total.min() / 20, known.total.max() * 1.2
     to_y = svg.scaled(np.log10(floor), np.log10(ceiling), BOTTOM, CURVES)
-    colours = (METHODS[0], METHODS[1], svg.INK)
+    colours = (METHODS[0], METHODS[1], ERROR)
     yield svg.note(svg.LEFT, CURVES - 12, "mean squared error over the clip:")
     yield svg.legend(
         svg.LEFT + 260, CURVES - 12, zip(colours, ("rounding", "clipping", "their sum"), strict=True)

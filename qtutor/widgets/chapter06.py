@@ -34,7 +34,8 @@ LARGEST_M = 100
 BITS = 31  # of a whole mantissa
 CELL, STRIP = 18, 96  # width of a bit, y of the strip of bits
 AXIS, FIRST_ROW, ROW = 192, 246, 44  # y of the number line, of the first rule, height of each
-LINE_FROM, LINE_TO = 250, 680  # the number line, in pixels
+LINE_FROM, LINE_TO = 250, 636  # the number line, in pixels: right of it, room for an answer of six digits
+VISIBLE = 8  # pixels: a shorter step hides behind the ring at its end
 
 
 class Rule(NamedTuple):
@@ -95,7 +96,7 @@ def draw_requantize(multiplier: str, acc: int, bits: int) -> svg.Drawing:
         ("M · acc", svg.number(float(exact), 7)),
         ("mantissa m", str(mantissa)),
         ("shift s", str(shift)),
-        ("answers", " or ".join(map(str, given))),
+        ("answers", f"{given[0]} to {given[-1]}" if len(given) > 2 else " or ".join(map(str, given))),
         ("M is off by", f"{svg.number(float(100 * abs(error) / Fraction(M)) if M else 0, 2)} %"),
         ("and M · acc by", f"{svg.number(float(abs(error) * abs(acc)), 2)} codes"),
         ("rounding twice changes", f"{50 / 2**shift:.2g} %" if shift > 0 else "nothing"),
@@ -205,6 +206,9 @@ def _number_line(exact: float, rules: Mapping[str, Rule]) -> Iterator[str]:
         here = to_x(exact)
         for stop in rule.stops:
             yield svg.line(here, y - 4, to_x(stop), y - 4, ERROR, 4)
+            if stop != exact and abs(to_x(stop) - here) < VISIBLE:
+                side, anchor = (12, None) if stop <= middle else (-12, "end")
+                yield svg.note(to_x(stop) + side, y - 13, f"by {svg.number(stop - exact, 2)}", anchor)
             here = to_x(stop)
             yield svg.circle(here, y - 4, 5, svg.PAPER, stroke=ERROR, stroke_width=3)
         yield svg.line(here, y - 4, to_x(rule.answer), y - 4, QUANTIZED, 4)

@@ -149,11 +149,11 @@ def draw_cnn(
     said = f"test image {image}, {weight_bits}-bit weights, {activation_bits}-bit activations, "
     said += "no zero-points" if symmetric else "with zero-points"
     shapes = [
-        svg.note(svg.LEFT, 76, "white: the code of real 0"),
+        svg.note(svg.LEFT, 76, "white: the code of real 0; stronger: farther from it"),
         svg.legend(
-            svg.LEFT + 190,
+            svg.LEFT + 370,
             76,
-            [(QUANTIZED, "above it"), (NEUTRAL, "below it"), (REAL, "the float network's logits")],
+            [(QUANTIZED, "above it"), (NEUTRAL, "below it"), (REAL, "float logits")],
         ),
         *_pictures(tensors, changed, right.qparams),
         *_logits(q, logits, qparams, answer),
@@ -214,12 +214,13 @@ def _logits(q: np.ndarray, logits: np.ndarray, qparams: QParams, answer: int) ->
 
 
 def picture(q: np.ndarray, qparams: QParams) -> str:
-    """Codes (height, width) as a PNG in a data URL: white where real 0 is, the colours of either side else.
+    """Codes (height, width) as a PNG in a data URL: white only where real 0 is, else the colour of that side.
 
     Written byte by byte and not compressed, so that it is the same on every machine.
     """
     farthest = max(qparams.qmax - int(qparams.zero_point), int(qparams.zero_point) - qparams.qmin)
-    levels = np.rint(SHADES * (q.astype(np.float64) - int(qparams.zero_point)) / farthest).astype(int)
+    steps = q.astype(np.float64) - int(qparams.zero_point)
+    levels = (np.sign(steps) * np.ceil(SHADES * np.abs(steps) / farthest)).astype(int)  # 0 only at real 0
     height, width = q.shape
     pixels = b"".join(b"\0" + bytes(row) for row in (levels + SHADES).astype(np.uint8))
     stored = struct.pack("<BHH", 1, len(pixels), 0xFFFF - len(pixels)) + pixels
@@ -237,8 +238,8 @@ def picture(q: np.ndarray, qparams: QParams) -> str:
 
 @cache
 def _palette() -> bytes:
-    """Red, green and blue for -SHADES..SHADES steps from real 0."""
+    """Red, green and blue for -SHADES..SHADES steps from real 0; the root tells small steps apart."""
     ends = [np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) for colour in (NEUTRAL, QUANTIZED)]
     shares = np.arange(-SHADES, SHADES + 1) / SHADES
-    colours = [255 + abs(share) ** 0.7 * (ends[int(share > 0)] - 255) for share in shares]
+    colours = [255 + abs(share) ** 0.5 * (ends[int(share > 0)] - 255) for share in shares]
     return bytes(np.rint(colours).astype(np.uint8).ravel())

@@ -265,8 +265,9 @@ def width_of(words: str, size: float = 14) -> float:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A few significant digits: '0.0157', '-2.5', '1.2e-05', never '-0'."""
-    return f"{float(value) + 0.0:.{digits}g}"
+    """A few significant digits, or all before the point: '0.0157', '-2.5', '1.2e-05', '1482', never '-0'."""
+    said = f"{float(value) + 0.0:.{digits}g}"
+    return f"{value:.0f}" if "e+" in said else said
 
 
 def decibels(value: float) -> str:
