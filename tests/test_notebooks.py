@@ -95,7 +95,7 @@ def test_each_exercise_waits_to_be_tried_and_its_folded_solution_is_correct(path
         for name in re.findall(r'^check\(\s*"([\d.]+)"', cell.source, re.M):
             printed = "".join(map(words_of, cell.outputs))
             if "solution" in cell.metadata.get("tags", []):
-                assert f"Exercise {name}: correct" in printed
+                assert printed.startswith(f"The folded solution, not your answer:\nExercise {name}: correct")
                 assert cell.metadata.get("jupyter", {}).get("source_hidden") is True
                 assert "hide-input" in cell.metadata.tags
                 solved.append(name)

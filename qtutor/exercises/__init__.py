@@ -125,6 +125,8 @@ def _judge_function(exercise: Function, answer: Any) -> tuple[bool, str]:
     if not callable(answer):
         return False, f"the answer must be a function; this is {_show(answer)}."
     mine = [_run(answer, case) for case in exercise.cases]
+    if mine[0] is None:
+        return False, "the function gives nothing back. It must end with return and the answer."
     if _untried(mine[0]) or isinstance(mine[0], NotImplementedError):
         return UNTRIED
     right = [_run(exercise.expected, case) for case in exercise.cases]
@@ -167,8 +169,10 @@ def _judge_choice(exercise: Choice, answer: Any) -> tuple[bool, str]:
     if _untried(answer):
         return UNTRIED
     violated = _run(exercise.violated, (answer,))
+    if isinstance(violated, TypeError | IndexError | KeyError):
+        return False, f"{_show(answer)} is not the kind of answer that is asked for."
     if isinstance(violated, Exception):
-        return False, f"not yet. {_show(answer)} gave {_show(violated)}."
+        return False, f"not yet. {_show(answer)} does not work: {violated}."
     return (True, "correct.") if violated is None else (False, f"not yet. {violated}")
 
 
@@ -275,7 +279,7 @@ def _text(value: Any, digits: int | None = None) -> str:
         return f"{type(value).__name__}: {' '.join(str(value).split())}"
     if isinstance(value, list | tuple):
         inside = ", ".join(_text(part, digits) for part in value)
-        return f"[{inside}]" if isinstance(value, list) else f"({inside})"
+        return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' * (len(value) == 1)})"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key!r}: {_text(part, digits)}' for key, part in value.items())}}}"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -37,6 +37,9 @@ EXERCISES: dict[str, Exercise] = {
         mistakes={
             "you multiply by the scale instead of dividing": lambda x, scale: round(x * scale),
             "you drop the fraction instead of rounding": lambda x, scale: int(x / scale),
+            "you add 0.5 and drop the fraction, which goes wrong below 0": (
+                lambda x, scale: int(x / scale + 0.5)
+            ),
             "you always round down": lambda x, scale: x // scale,
             "you round x, and then divide": lambda x, scale: round(x) / scale,
             "you divide, but do not round": lambda x, scale: x / scale,

@@ -27,6 +27,14 @@ def truncate(x: np.ndarray, scale: float) -> np.ndarray:
     return saturate(np.trunc(x / scale), NARROW)
 
 
+def floor(x: np.ndarray, scale: float) -> np.ndarray:
+    return saturate(np.floor(x / scale), NARROW)
+
+
+def leave_floats(x: np.ndarray, scale: float) -> np.ndarray:
+    return np.clip(np.rint(x / scale), -127, 127)
+
+
 def ties_away(x: np.ndarray, scale: float) -> np.ndarray:
     return saturate(round_half_away(x / scale), NARROW)
 
@@ -74,6 +82,8 @@ def add_half_for_negatives_too(x: np.ndarray) -> np.ndarray:
 
 def violated(answer: tuple[int, float]) -> str | None:
     bits, scale = answer
+    if not scale > 0:
+        return "A scale is a width, so it must be over 0."
     end = int_range(bits).qmax * scale
     if scale / 2 > 0.01:
         return f"The error may be scale/2 = {scale / 2:.4g}, which is more than 0.01."
@@ -104,6 +114,14 @@ def wrap_once(n: int, qmin: int, qmax: int) -> int:
     return n - levels if n > qmax else n + levels if n < qmin else n
 
 
+def wrap_to_uint8(n: int, qmin: int, qmax: int) -> int:
+    return n % 256
+
+
+def wrap_to_int8(n: int, qmin: int, qmax: int) -> int:
+    return (n + 128) % 256 - 128
+
+
 def count_one_code_too_few(n: int, qmin: int, qmax: int) -> int:
     return (n - qmin) % (qmax - qmin) + qmin
 
@@ -117,6 +135,10 @@ def pack(high: int, low: int) -> int:
 
 def pack_unmasked(high: int, low: int) -> int:
     return ((high << 4) | low) & 255
+
+
+def pack_added(high: int, low: int) -> int:
+    return ((high << 4) + low) & 255
 
 
 def pack_swapped(high: int, low: int) -> int:
@@ -149,6 +171,8 @@ EXERCISES: dict[str, Exercise] = {
             "you cast without saturating": only_cast,
             "you cast before saturating": cast_before_saturating,
             "you truncate instead of rounding": truncate,
+            "you round down instead of to the nearest": floor,
+            "you leave the codes as floats": leave_floats,
             "you break ties away from zero": ties_away,
             "you add 0.5 and take the floor: ties go up": ties_up,
             "you use the code -128, which the narrow range leaves out": use_minus_128,
@@ -195,6 +219,8 @@ EXERCISES: dict[str, Exercise] = {
             "you saturate": saturate_instead,
             "you take the remainder as it is, which is never negative": ignore_the_sign,
             "you add or subtract the number of codes once only": wrap_once,
+            "you wrap to uint8, whatever qmin and qmax are": wrap_to_uint8,
+            "you wrap to int8, whatever qmin and qmax are": wrap_to_int8,
             "you leave one end out when you count the codes": count_one_code_too_few,
         },
     ),
@@ -203,6 +229,7 @@ EXERCISES: dict[str, Exercise] = {
         expected=pack,
         mistakes={
             "you let the sign of low spill over high": pack_unmasked,
+            "you add low, and a negative low takes 1 away from high": pack_added,
             "you put low into the high half": pack_swapped,
             "you add 8, which is another format: unsigned, with zero-point 8": pack_with_offset,
             "you mask low only, and a negative high gives no byte": pack_to_a_negative_byte,

@@ -33,6 +33,16 @@ def _zero_point_real(rmin: float, rmax: float) -> tuple[float, float]:
     return scale, -rmin / scale
 
 
+def _zero_point_truncated(rmin: float, rmax: float) -> tuple[float, int]:
+    scale, zero_point = _zero_point_real(rmin, rmax)
+    return scale, int(zero_point)
+
+
+def _zero_point_first(rmin: float, rmax: float) -> tuple[int, float]:
+    scale, zero_point = scale_and_zero_point(rmin, rmax)
+    return zero_point, scale
+
+
 def _wrong_side(rmin: float, rmax: float) -> tuple[float, int]:
     scale, zero_point = scale_and_zero_point(rmin, rmax)
     return scale, 255 - zero_point
@@ -115,6 +125,8 @@ EXERCISES: dict[str, Exercise] = {
             "you do not widen the range to hold 0": _range_not_widened,
             "you neither widen the range nor saturate the zero-point": _not_widened_not_clipped,
             "you leave the zero-point a real number": _zero_point_real,
+            "you truncate the zero-point instead of rounding it": _zero_point_truncated,
+            "you return the zero-point first": _zero_point_first,
             "you count the zero-point from the wrong end, qmax": _wrong_side,
             "you divide by the number of codes, 256, instead of the number of steps": _256_steps,
             "you give the zero-point of int8": _for_int8,
@@ -126,6 +138,7 @@ EXERCISES: dict[str, Exercise] = {
         mistakes={
             "you give the zero-point of uint8": lambda: 32,
             "you count from the wrong end of the range": lambda: 95,
+            "you do not round": lambda: -128 + 0.25 * 255 / 2,
             "you leave out qmin and get the sign wrong": lambda: -32,
             "you add rmin / S to qmin where (2.3) subtracts it": lambda: -160,
         },
@@ -142,6 +155,9 @@ EXERCISES: dict[str, Exercise] = {
                 q, 0
             ),
             "you subtract Z and do not add it back": lambda q, Z: np.maximum(q.astype(int) - Z, 0),
+            "you subtract Z in the dtype of q, where differences wrap": lambda q, Z: (
+                np.maximum(q - np.asarray(Z, q.dtype), 0) + np.asarray(Z, q.dtype)
+            ),
             "you take the smaller of the two": lambda q, Z: np.minimum(q, np.asarray(Z, q.dtype)),
             "you write the code 0 where the input is negative": lambda q, Z: np.where(q > Z, q, 0),
         },

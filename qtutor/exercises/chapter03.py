@@ -43,6 +43,18 @@ def _twice_the_codes(x: np.ndarray, clips: np.ndarray, bits: int) -> float:
     return least_error_clip(x, clips, bits + 1)
 
 
+def _one_code_more(x: np.ndarray, clips: np.ndarray, bits: int) -> float:
+    def error(x: np.ndarray, clip: float, qmax: int) -> np.ndarray:
+        return (x - clip / qmax * np.clip(np.rint(x * qmax / clip), -qmax - 1, qmax)) ** 2
+
+    return _best(error, x, clips, bits)
+
+
+def _error_of_the_clip(x: np.ndarray, clips: np.ndarray, bits: int) -> float:
+    clip, qmax = least_error_clip(x, clips, bits), 2 ** (bits - 1) - 1
+    return float(np.mean((x - clip / qmax * _saturated(x, clip, qmax)) ** 2))
+
+
 def _index_of_the_clip(x: np.ndarray, clips: np.ndarray, bits: int) -> int:
     return int(np.flatnonzero(clips == least_error_clip(x, clips, bits))[0])
 
@@ -111,6 +123,8 @@ EXERCISES: dict[str, Exercise] = {
             "you clip but never round, so the widest range wins": _never_rounded,
             "you compare absolute errors, not squared ones": _absolute_error,
             "you let qmax be 2 ** bits - 1, twice the codes that there are": _twice_the_codes,
+            "you use one code more, below -qmax": _one_code_more,
+            "you return the least error, not its clip": _error_of_the_clip,
             "you return the index of the clip, not the clip": _index_of_the_clip,
         },
     ),

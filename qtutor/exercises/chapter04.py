@@ -24,6 +24,10 @@ def back_added(q: Array, scale: float, zero_point: int) -> Array:
     return q.astype(np.int32) * scale + zero_point
 
 
+def back_subtracted_late(q: Array, scale: float, zero_point: int) -> Array:
+    return q.astype(np.int32) * scale - zero_point
+
+
 def back_wrong_sign(q: Array, scale: float, zero_point: int) -> Array:
     return scale * (q.astype(np.int32) + zero_point)
 
@@ -70,6 +74,11 @@ def _split_wrongly(
     return wrong
 
 
+def split_summed(x: Array, x_hat: Array, low: float, high: float, scale: float) -> tuple[float, float]:
+    rounding, clipping = split(x, x_hat, low, high, scale)
+    return rounding * x.size, clipping * x.size
+
+
 def split_swapped(x: Array, x_hat: Array, low: float, high: float, scale: float) -> tuple[float, float]:
     rounding, clipping = split(x, x_hat, low, high, scale)
     return clipping, rounding
@@ -96,6 +105,14 @@ def sqnr_of_the_mean_error(x: Array, x_hat: Array) -> float:
 
 def sqnr_upside_down(x: Array, x_hat: Array) -> float:
     return -sqnr(x, x_hat)
+
+
+def sqnr_in_bels(x: Array, x_hat: Array) -> float:
+    return sqnr(x, x_hat) / 10
+
+
+def sqnr_of_variances(x: Array, x_hat: Array) -> float:
+    return float(10 * np.log10(np.var(x) / np.var(x - x_hat)))
 
 
 def sqnr_natural(x: Array, x_hat: Array) -> float:
@@ -135,6 +152,7 @@ EXERCISES: dict[str, Exercise] = {
         expected=back,
         mistakes={
             "you compute q * scale + zero_point": back_added,
+            "you compute q * scale - zero_point": back_subtracted_late,
             "you add the zero-point instead of subtracting it": back_wrong_sign,
             "you forget the zero-point": back_forgotten,
             "you subtract in 8 bits, and the difference wraps": back_wrapped,
@@ -154,7 +172,7 @@ EXERCISES: dict[str, Exercise] = {
     "4.3": Function(
         cases=[
             (np.array([-9.0, 0.2, 1.1, 5.2, 8.0]), np.array([-4.0, 0.0, 1.0, 5.0, 5.0]), -4.0, 5.0, 0.5),
-            (np.array([0.1, 0.6, 0.7, 7.0]), np.array([0.0, 0.5, 0.5, 6.0]), -2.0, 6.0, 0.5),
+            (np.array([0.1, 0.6, 6.3, 7.0]), np.array([0.0, 0.5, 6.0, 6.0]), -2.0, 6.0, 0.5),
         ],
         expected=split,
         mistakes={
@@ -162,6 +180,10 @@ EXERCISES: dict[str, Exercise] = {
             "you count every value beyond a limit as clipped, though up to half a step rounds back": (
                 _split_wrongly(np.square, 0, False)
             ),
+            "you count a value as clipped only when it is more than a whole step outside": (
+                _split_wrongly(np.square, 1, False)
+            ),
+            "you return sums of squares, not their share of the mean": split_summed,
             "you add up sizes of errors, not squares": _split_wrongly(np.abs, 0.5, False),
             "you return clipping first": split_swapped,
         },
@@ -178,7 +200,10 @@ EXERCISES: dict[str, Exercise] = {
             "you square the mean error, in which errors of both signs cancel": sqnr_of_the_mean_error,
             "you put the noise on top": sqnr_upside_down,
             "you take the natural logarithm": sqnr_natural,
+            "you give bels, which are ten decibels each": sqnr_in_bels,
+            "you compare variances, which leave the means out": sqnr_of_variances,
         },
+        tolerance=1e-4,  # the slow loop takes steps of 0.001 dB
     ),
     "4.5": Choice(
         violated=too_noisy,

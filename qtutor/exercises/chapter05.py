@@ -47,6 +47,11 @@ def dot_constant_once(q1: Array, q2: Array, Z1: int, Z2: int) -> int:
     return product - Z2 * sum1 - Z1 * sum2 + Z1 * Z2
 
 
+def dot_constant_subtracted(q1: Array, q2: Array, Z1: int, Z2: int) -> int:
+    product, sum1, sum2, K = _sums(q1, q2)
+    return product - Z2 * sum1 - Z1 * sum2 - K * Z1 * Z2
+
+
 def dot_swapped(q1: Array, q2: Array, Z1: int, Z2: int) -> int:
     product, sum1, sum2, K = _sums(q1, q2)
     return product - Z1 * sum1 - Z2 * sum2 + K * Z1 * Z2
@@ -55,6 +60,10 @@ def dot_swapped(q1: Array, q2: Array, Z1: int, Z2: int) -> int:
 def dot_in_uint8(q1: Array, q2: Array, Z1: int, Z2: int) -> int:
     _, sum1, sum2, K = _sums(q1, q2)
     return int(np.dot(q1, q2)) - Z2 * sum1 - Z1 * sum2 + K * Z1 * Z2
+
+
+def dot_unsigned(q1: Array, q2: Array, Z1: int, Z2: int) -> int:
+    return dot_in_uint8(q1, q2, Z1, Z2) % 2**64
 
 
 # --- 5.2: column term and bias in one int32 vector ---
@@ -70,6 +79,14 @@ def offset_added(q2: Array, Z1: int, b: Array, S1: float, S2: float) -> Array:
 
 def offset_of_rows(q2: Array, Z1: int, b: Array, S1: float, S2: float) -> Array:
     return round_half_even(b / (S1 * S2)).astype(np.int32) - Z1 * q2.sum(axis=1, dtype=np.int32)
+
+
+def offset_of_everything(q2: Array, Z1: int, b: Array, S1: float, S2: float) -> Array:
+    return round_half_even(b / (S1 * S2)).astype(np.int32) - Z1 * q2.sum(dtype=np.int32)
+
+
+def offset_without_bias(q2: Array, Z1: int, b: Array, S1: float, S2: float) -> Array:
+    return -Z1 * q2.sum(axis=0, dtype=np.int32)
 
 
 def offset_summed_in_int8(q2: Array, Z1: int, b: Array, S1: float, S2: float) -> Array:
@@ -153,8 +170,10 @@ EXERCISES: dict[str, Exercise] = {
             "you add the zero-points instead of subtracting them": dot_added,
             "you leave out the constant": dot_without_constant,
             "you add the constant once, not K times": dot_constant_once,
+            "you subtract the constant instead of adding it": dot_constant_subtracted,
             "you multiply each sum by its own zero-point instead of the other's": dot_swapped,
             "you multiply in uint8": dot_in_uint8,
+            "you stay unsigned: products wrap at 256, and a negative result at 2**64": dot_unsigned,
         },
     ),
     "5.2": Function(
@@ -166,6 +185,8 @@ EXERCISES: dict[str, Exercise] = {
         mistakes={
             "you add the column term instead of subtracting it": offset_added,
             "you sum the rows of q2 instead of its columns": offset_of_rows,
+            "you sum all of q2, not each of its columns": offset_of_everything,
+            "you leave out the bias": offset_without_bias,
             "you sum in int8, and the sum wraps": offset_summed_in_int8,
             "you scale the bias by S2 alone": offset_at_weight_scale,
             "you truncate the bias instead of rounding it": offset_truncated,
@@ -177,6 +198,7 @@ EXERCISES: dict[str, Exercise] = {
         expected=lambda: (2**31 - 1) // (255 * 127),
         mistakes={
             "you forget that the sign takes a bit": lambda: (2**32 - 1) // (255 * 127),
+            "you let a code be 256": lambda: (2**31 - 1) // (256 * 127),
             "you let a weight be -128": lambda: (2**31 - 1) // (255 * 128),
             "you take int8 for the inputs": lambda: (2**31 - 1) // (127 * 127),
             "you let the accumulator reach only 2**24, where float32 ends": lambda: 2**24 // (255 * 127),

@@ -48,6 +48,14 @@ def multiply_twice(acc: Array, mantissa: int, shift: int) -> Array:
     return high + (1 << shift >> 1) >> shift
 
 
+def multiply_adding_one(acc: Array, mantissa: int, shift: int) -> Array:
+    return acc.astype(np.int64) * mantissa + (1 << 31 + shift) >> 31 + shift
+
+
+def multiply_half_away(acc: Array, mantissa: int, shift: int) -> Array:
+    return np.sign(acc) * multiply(np.abs(acc), mantissa, shift)
+
+
 def multiply_half_even(acc: Array, mantissa: int, shift: int) -> Array:
     M = Fraction(mantissa, 2 ** (31 + shift))
     return np.array([round(a * M) for a in acc.tolist()])
@@ -69,6 +77,11 @@ def not_renormalized(M: float) -> tuple[int, int]:
 def with_the_exponent(M: float) -> tuple[int, int]:
     mantissa, shift = mantissa_and_shift(M)
     return mantissa, -shift
+
+
+def shift_first(M: float) -> tuple[int, int]:
+    mantissa, shift = mantissa_and_shift(M)
+    return shift, mantissa
 
 
 def mantissa_truncated(M: float) -> tuple[int, int]:
@@ -123,6 +136,10 @@ def scale_up_without_half(acc: Array, mantissa: int, left: int) -> Array:
     return (acc.astype(np.int64) << left) * mantissa >> 31
 
 
+def scale_up_with_too_large_a_half(acc: Array, mantissa: int, left: int) -> Array:
+    return acc.astype(np.int64) * mantissa + 2**30 >> 31 - left
+
+
 def scale_up_to_the_right(acc: Array, mantissa: int, left: int) -> Array:
     return (acc.astype(np.int64) >> left) * mantissa + 2**30 >> 31
 
@@ -146,6 +163,22 @@ def relu6_at_code_0(acc: Array, scale: float, Z: int) -> Array:
 
 def relu6_up_to_code_6(acc: Array, scale: float, Z: int) -> Array:
     return np.clip(acc + Z, Z, max(6, Z)).astype(np.int8)
+
+
+def relu6_from_0_to_6(acc: Array, scale: float, Z: int) -> Array:
+    return np.clip(acc + Z, 0, 6).astype(np.int8)
+
+
+def relu6_of_6_steps(acc: Array, scale: float, Z: int) -> Array:
+    return (np.clip(acc, 0, 6) + Z).astype(np.int8)
+
+
+def relu6_cut_off(acc: Array, scale: float, Z: int) -> Array:
+    return np.clip(acc + Z, Z, min(int(6 / scale) + Z, 127)).astype(np.int8)
+
+
+def relu6_beyond_127(acc: Array, scale: float, Z: int) -> Array:
+    return np.clip(acc, 0, steps_of_6(scale)) + Z
 
 
 def relu6_without_zero_point_at_the_top(acc: Array, scale: float, Z: int) -> Array:
@@ -184,7 +217,7 @@ def fewest_bits(reach: int) -> int:
 EXERCISES: dict[str, Exercise] = {
     "6.1": Function(
         cases=[
-            (int32([6, -6, 5, -5, 1]), 2**30, 1),  # M = 1/4: ties, and 1/4
+            (int32([6, -6, 10, -10, 1]), 2**30, 1),  # M = 1/4: ties, and 1/4
             (int32([32_890, -31_129, 2_000_000_000, -1]), 1_080_609_466, 7),
             (int32([7, -7, 12, -12, 0]), 2**30, 3),
             (int32([3, -5, 1_000]), 1_500_000_000, 0),
@@ -197,6 +230,8 @@ EXERCISES: dict[str, Exercise] = {
             "you leave the rounding to the shift, and a shift of 0 does none": multiply_rounding_by_the_shift,
             "you round twice, after 31 bits and after the shift": multiply_twice,
             "you take ties to even": multiply_half_even,
+            "you take ties away from zero": multiply_half_away,
+            "you add 1 before the shift, not one half": multiply_adding_one,
         },
     ),
     "6.2": Function(
@@ -205,6 +240,7 @@ EXERCISES: dict[str, Exercise] = {
         mistakes={
             "you leave a mantissa of 2**31, which no int32 holds": not_renormalized,
             "you return the exponent, whose sign is the other one": with_the_exponent,
+            "you return the shift first": shift_first,
             "you cut the mantissa off instead of rounding it": mantissa_truncated,
             "you count the 31 bits of the mantissa into the shift": shift_from_the_product,
             "you use 30 bits of the 31": thirty_bits,
@@ -217,6 +253,7 @@ EXERCISES: dict[str, Exercise] = {
         mistakes={
             "you forget that only one side of a tie is lifted": lambda: 1_000_000 / 2**6,
             "you take M / 2 for 2**-(s + 1), mantissa and all": lambda: 1_000_000 * 0.0125 / 2,
+            "you give their share, not their number": lambda: 1 / 2**7,
             "you count ties, of which an M like this makes none": lambda: 0,
             "you count one bit too many into the shift": lambda: 1_000_000 / 2**8,
         },
@@ -233,6 +270,7 @@ EXERCISES: dict[str, Exercise] = {
             "you round before the shift to the left": scale_up_as_given,
             "you multiply in int32, and the product wraps": scale_up_in_int32,
             "you shift the mantissa instead, out of int32": scale_up_mantissa_in_int32,
+            "you shift less to the right, and still add half of 2**31": scale_up_with_too_large_a_half,
             "you lose the half that makes the last shift round": scale_up_without_half,
             "you shift to the right": scale_up_to_the_right,
         },
@@ -242,11 +280,16 @@ EXERCISES: dict[str, Exercise] = {
             (int32([-90, -1, 0, 7, 64, 300]), 0.125, -20),  # 6 has code 28
             (int32([-300, 50, 200, 400]), 0.03, -128),  # 6 has code 72
             (int32([-5, 0, 90, 300]), 0.02, 10),  # 6 has no code: 310 is too many
+            (int32([-1, 5, 8, 9, 10]), 0.7, -60),  # 6 lies between two codes, nearer to the upper one
         ],
         expected=relu6,
         mistakes={
             "you clamp at code 0 instead of at the code of real 0": relu6_at_code_0,
             "you clamp at code 6 instead of at the code of real 6": relu6_up_to_code_6,
+            "you clamp at the codes 0 and 6": relu6_from_0_to_6,
+            "you clamp at 6 steps instead of at real 6": relu6_of_6_steps,
+            "you cut the number of steps to 6 off instead of rounding it": relu6_cut_off,
+            "you let the code of 6 pass 127, the last one": relu6_beyond_127,
             "you forget the zero-point in the code of 6": relu6_without_zero_point_at_the_top,
             "you forget the 6": relu6_without_top,
             "you let the code of 6 pass 127, and the cast wraps": relu6_wrapping,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from qtutor.error import sqnr_db
 from qtutor.exercises import Choice, Exercise, Function
 from qtutor.fixedpoint import multiply_single_rounding
 from qtutor.layers import fold_batch_norm
-from qtutor.rounding import INT8, int_range, round_half_even, saturate
+from qtutor.rounding import INT8, int_range, round_half_away, round_half_even, saturate
 
 Array = np.ndarray
 rng = np.random.default_rng(7)
@@ -72,6 +73,27 @@ def fold_without_own_bias(
     return along_channels(g, W), beta - g * mean
 
 
+def fold_epsilon_outside(
+    W: Array, b: Array, gamma: Array, beta: Array, mean: Array, variance: Array
+) -> tuple[Array, Array]:
+    g = gamma / (np.sqrt(variance) + 1e-5)
+    return along_channels(g, W), beta + g * (b - mean)
+
+
+def fold_mean_added(
+    W: Array, b: Array, gamma: Array, beta: Array, mean: Array, variance: Array
+) -> tuple[Array, Array]:
+    g = gamma / np.sqrt(variance + 1e-5)
+    return along_channels(g, W), beta + g * (b + mean)
+
+
+def fold_input_channels(
+    W: Array, b: Array, gamma: Array, beta: Array, mean: Array, variance: Array
+) -> tuple[Array, Array]:
+    g = gamma / np.sqrt(variance + 1e-5)
+    return along_channels(g, W.swapaxes(0, 1)).swapaxes(0, 1), beta + g * (b - mean)
+
+
 def norm(channels: int) -> tuple[Array, ...]:
     return (*rng.normal(size=(4, channels)), rng.uniform(1e-5, 0.5, size=channels))
 
@@ -89,6 +111,18 @@ def bias_at_weight_scale(b: Array, S1: float, S2: Array) -> Array:
 
 def bias_at_one_scale(b: Array, S1: float, S2: Array) -> Array:
     return round_half_even(b / (S1 * S2.max())).astype(np.int32)
+
+
+def bias_without_brackets(b: Array, S1: float, S2: Array) -> Array:
+    return round_half_even(b / S1 * S2).astype(np.int32)
+
+
+def bias_at_input_scale(b: Array, S1: float, S2: Array) -> Array:
+    return round_half_even(b / S1).astype(np.int32)
+
+
+def bias_half_away(b: Array, S1: float, S2: Array) -> Array:
+    return round_half_away(b / (S1 * S2)).astype(np.int32)
 
 
 def bias_multiplied(b: Array, S1: float, S2: Array) -> Array:
@@ -181,48 +215,60 @@ def add_wrapped(q1: Array, q2: Array, S1: float, Z1: int, S2: float, Z2: int, S3
     return (round_half_even(real / S3) + Z3).astype(np.int32).astype(np.int8)
 
 
+def add_truncated(q1: Array, q2: Array, S1: float, Z1: int, S2: float, Z2: int, S3: float, Z3: int) -> Array:
+    real = S1 * _steps(q1, Z1) + S2 * _steps(q2, Z2)
+    return saturate(np.trunc(real / S3 + Z3), INT8).astype(np.int8)
+
+
+def add_without_output_scale(
+    q1: Array, q2: Array, S1: float, Z1: int, S2: float, Z2: int, S3: float, Z3: int
+) -> Array:
+    return _codes(S1 * _steps(q1, Z1) + S2 * _steps(q2, Z2), 1.0, Z3)
+
+
+def add_saturated_early(
+    q1: Array, q2: Array, S1: float, Z1: int, S2: float, Z2: int, S3: float, Z3: int
+) -> Array:
+    real = S1 * _steps(q1, Z1) + S2 * _steps(q2, Z2)
+    return (saturate(round_half_even(real / S3), INT8) + np.int32(Z3)).astype(np.int8)
+
+
 # --- 7.5: a convolution along a line, as it was posted, has four bugs ---
 
 
 def conv1d(q: Array, w: Array, q_b: int, Z1: int, M: float, Z3: int) -> Array:
-    return _conv1d(q, w, q_b, Z1, M, Z3)
+    return conv1d_with_bugs()(q, w, q_b, Z1, M, Z3)
 
 
-def _conv1d(
-    q: Array,
-    w: Array,
-    q_b: int,
-    Z1: int,
-    M: float,
-    Z3: int,
-    *,
-    outside: int | None = None,
-    rounded: bool = True,
-    to_int8: Callable[[Array], Array] = lambda y: saturate(y, INT8),
-) -> Array:
-    padded = np.pad(q.astype(np.int32), 1, constant_values=Z1 if outside is None else outside)
-    acc = np.correlate(padded - Z1, w.astype(np.int32), "valid") + q_b
-    return to_int8(round_half_even(M * acc) + Z3 if rounded else np.trunc(M * acc + Z3)).astype(np.int8)
+def conv1d_with_bugs(*bugs: str) -> Callable[[Array, Array, int, int, float, int], Array]:
+    """The convolution with some of the bugs named in BUGS."""
+
+    def answer(q: Array, w: Array, q_b: int, Z1: int, M: float, Z3: int) -> Array:
+        kernel = w[::-1] if "the kernel" in bugs else w
+        padded = np.pad(q.astype(np.int32), 1, constant_values=0 if "the border" in bugs else Z1)
+        acc = np.correlate(padded - Z1, kernel.astype(np.int32), "valid") + q_b
+        y = np.trunc(M * acc + Z3) if "the rounding" in bugs else round_half_even(M * acc) + Z3
+        return (y.astype(np.int32) if "the saturation" in bugs else saturate(y, INT8)).astype(np.int8)
+
+    return answer
 
 
-def conv1d_flipped(q: Array, w: Array, q_b: int, Z1: int, M: float, Z3: int) -> Array:
-    return _conv1d(q, w[::-1], q_b, Z1, M, Z3)
+BUGS = {
+    "the kernel": "you let np.convolve flip the kernel",
+    "the border": "you pad with the byte 0",
+    "the rounding": "you cast to int8 without rounding",
+    "the saturation": "you cast to int8 without saturating",
+}
 
 
-def conv1d_zeros_outside(q: Array, w: Array, q_b: int, Z1: int, M: float, Z3: int) -> Array:
-    return _conv1d(q, w, q_b, Z1, M, Z3, outside=0)
-
-
-def conv1d_truncated(q: Array, w: Array, q_b: int, Z1: int, M: float, Z3: int) -> Array:
-    return _conv1d(q, w, q_b, Z1, M, Z3, rounded=False)
-
-
-def conv1d_wrapped(q: Array, w: Array, q_b: int, Z1: int, M: float, Z3: int) -> Array:
-    return _conv1d(q, w, q_b, Z1, M, Z3, to_int8=lambda y: y.astype(np.int32))
-
-
-def conv1d_as_posted(q: Array, w: Array, q_b: int, Z1: int, M: float, Z3: int) -> Array:
-    return _conv1d(q, w[::-1], q_b, Z1, M, Z3, outside=0, rounded=False, to_int8=lambda y: y.astype(np.int32))
+def half_repaired() -> dict[str, Callable]:
+    """The ways to repair one or two of the four: the report says how many are left, but not which."""
+    answers = {}
+    for count, left in ((1, "three"), (2, "two")):
+        for repaired in combinations(BUGS, count):
+            words = f"you repair {' and '.join(repaired)}, and {left} bugs are left"
+            answers[words] = conv1d_with_bugs(*(bug for bug in BUGS if bug not in repaired))
+    return answers
 
 
 # --- 7.6: bits for each layer, within a budget ---
@@ -265,7 +311,7 @@ def logits_db(bits: Sequence[int]) -> float:
 
 def budget_is_missed(answer: Sequence[int]) -> str | None:
     bits = tuple(answer)
-    if len(bits) != len(SIZES) or not all(isinstance(b, int) and 2 <= b <= 8 for b in bits):
+    if len(bits) != len(SIZES) or not all(isinstance(b, int | np.integer) and 2 <= b <= 8 for b in bits):
         return f"Eight integers are needed, 2..8, for {', '.join(SIZES)}."
     size = sum(b * count for b, count in zip(bits, SIZES.values(), strict=True)) / 8
     if size > BUDGET:
@@ -279,13 +325,20 @@ def budget_is_missed(answer: Sequence[int]) -> str | None:
 EXERCISES: dict[str, Exercise] = {
     "7.1": Function(
         cases=[
-            (rng.normal(size=(2, 3, 1, 1)), *norm(2)),
+            (
+                np.array([[1.0, 2.0], [3.0, -4.0]]).reshape(2, 2, 1, 1),
+                *(np.array([0.5, 2.0]), np.array([2.0, 1.0]), np.array([0.0, 3.0])),
+                *(np.array([1.5, -1.0]), np.array([0.25, 4.0])),
+            ),
             (rng.normal(size=(3, 3, 3, 3)), *norm(3)),
         ],
         expected=fold,
         mistakes={
             "you divide by the variance, not by its root": fold_variance,
             "you leave out epsilon": fold_without_epsilon,
+            "you add epsilon to the root, not under it": fold_epsilon_outside,
+            "you scale along the input channels, not the output channels": fold_input_channels,
+            "you add the mean instead of subtracting it": fold_mean_added,
             "you do not scale the convolution's own bias": fold_bias_unscaled,
             "you do not scale the mean": fold_mean_unscaled,
             "you leave out the convolution's own bias": fold_without_own_bias,
@@ -299,6 +352,9 @@ EXERCISES: dict[str, Exercise] = {
         expected=bias_codes,
         mistakes={
             "you leave the input's scale out": bias_at_weight_scale,
+            "you leave the weights' scales out": bias_at_input_scale,
+            "you divide by one scale and multiply by the other": bias_without_brackets,
+            "you break the tie away from zero, not to even": bias_half_away,
             "you take the largest scale for all channels": bias_at_one_scale,
             "you multiply by the scale instead of dividing": bias_multiplied,
             "you truncate instead of rounding": bias_truncated,
@@ -324,8 +380,8 @@ EXERCISES: dict[str, Exercise] = {
         cases=[
             (int8([12, 14, 9]), int8([8, 1, -1]), 0.5, 10, 0.25, 0, 1.0, -5),
             (
-                rng.integers(-128, 128, 30, np.int8),
-                rng.integers(-128, 128, 30, np.int8),
+                int8([82, -89, 32, 115, -127, -8]),
+                int8([114, -100, 83, -120, -21, 45]),
                 *(0.0646, -19),
                 *(0.0186, -98),
                 *(0.05, -24),
@@ -337,6 +393,9 @@ EXERCISES: dict[str, Exercise] = {
             "you give both sides the first scale": add_one_scale,
             "you do not subtract the zero-points": add_without_zero_points,
             "you forget the zero-point of the result": add_without_output_zero_point,
+            "you forget the scale of the result": add_without_output_scale,
+            "you truncate instead of rounding": add_truncated,
+            "you saturate before you add the zero-point of the result": add_saturated_early,
             "you round each side before adding": add_rounded_early,
             "you cast before saturating": add_wrapped,
             "you subtract the zero-points in int8, where differences wrap": add_in_int8,
@@ -349,11 +408,9 @@ EXERCISES: dict[str, Exercise] = {
         ],
         expected=conv1d,
         mistakes={
-            "you let np.convolve flip the kernel": conv1d_flipped,
-            "you pad with the byte 0": conv1d_zeros_outside,
-            "you cast to int8 without rounding": conv1d_truncated,
-            "you cast to int8 without saturating": conv1d_wrapped,
-            "you leave it as it was posted": conv1d_as_posted,
+            **{words: conv1d_with_bugs(bug) for bug, words in BUGS.items()},
+            **half_repaired(),
+            "you leave it as it was posted": conv1d_with_bugs(*BUGS),
         },
     ),
     "7.6": Choice(
