@@ -11,6 +11,7 @@ import argparse
 import base64
 import copy
 import io
+import itertools
 import json
 import os
 import re
@@ -41,6 +42,7 @@ NOTEBOOK_METADATA = {
 }
 
 OPT_OUT = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_\w+)")
+PREDICT = re.compile(r"^> \*\*Predict\.\*\*", re.M)
 MACHINE_PATH = re.compile(
     r"(?<![\w.])(/(home|root|tmp|Users|private|var|opt|usr|mnt|work)/\w|[A-Za-z]:\\+\w)"
 )
@@ -105,7 +107,19 @@ def normal(notebook: NotebookNode) -> NotebookNode:
     fresh = copy.copy(notebook)
     fresh.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
     fresh.cells = [normal_cell(cell) for cell in notebook.cells]
+    for before, cell in itertools.pairwise(fresh.cells):
+        if cell.cell_type == "code":
+            fold(cell, before.cell_type == "markdown" and PREDICT.search(before.source) is not None)
     return fresh
+
+
+def fold(cell: NotebookNode, asked: bool) -> None:
+    """Let JupyterLab hide the output until the cell runs, where the reader is asked to predict it."""
+    hidden = {k: v for k, v in cell.metadata.pop("jupyter", {}).items() if k == "source_hidden"}
+    if asked:
+        hidden["outputs_hidden"] = True
+    if hidden:
+        cell.metadata["jupyter"] = hidden
 
 
 def normal_cell(cell: NotebookNode) -> NotebookNode:

@@ -27,6 +27,7 @@ def tensors() -> dict[str, np.ndarray]:
 def test_the_digits_are_those_that_uci_describes() -> None:
     assert DIGITS.images.shape == (1797, 8, 8) and DIGITS.images.dtype == np.uint8
     assert DIGITS.images.min() == 0 and DIGITS.images.max() == 16
+    assert DIGITS.images.sum(dtype=int) == 561_718  # as of scikit-learn's copy of the same table
     assert DIGITS.labels.shape == (1797,) and DIGITS.labels.dtype == np.int64
     # "Class: No of examples in testing set", in the data set's own description
     assert np.bincount(DIGITS.labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]

@@ -216,6 +216,12 @@ def in_prose(notebook, pattern, change):
                     yield planted
 
 
+def an_answer_in_sight_of_its_question(notebook):
+    for planted, cell in copies(notebook, lambda c: "outputs_hidden" in c.metadata.get("jupyter", {})):
+        del cell.metadata.jupyter["outputs_hidden"]
+        yield planted
+
+
 def a_picture_without_alt_text(notebook):
     yield from in_prose(notebook, r"^## .*$", lambda m: f"{m[0]}\n\n![](../.github/explorer.svg)")
 
@@ -327,6 +333,7 @@ PAGE_FAULTS = {
     a_number_in_the_words_of_an_explorer: on_page(page_checker.explorers),
     a_number_in_the_picture_of_an_explorer: on_page(page_checker.explorers),
     the_alt_text_of_an_explorer: on_page(page_checker.alt_texts),
+    an_answer_in_sight_of_its_question: policy,
     a_picture_without_alt_text: on_page(page_checker.alt_texts),
     a_link_broken: on_page(page_checker.links),
     a_link_to_another_chapter: on_page(page_checker.links),

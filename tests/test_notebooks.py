@@ -173,6 +173,18 @@ def test_a_sound_notebook_passes_and_random_widget_ids_do_not_matter(sound, tmp_
     assert problems_after(lambda notebook: None, sound, tmp_path) == []
 
 
+def test_update_folds_the_output_that_a_reader_is_asked_to_predict_and_no_other():
+    asked = nbformat.v4.new_markdown_cell("Six numbers.\n\n> **Predict.** How many codes?")
+    cells = [asked, *(nbformat.v4.new_code_cell("6", metadata={"jupyter": dict(m)}) for m in FOLDED)]
+    _, answer, other, solution = checker.normal(nbformat.v4.new_notebook(cells=cells)).cells
+    assert answer.metadata == {"jupyter": {"outputs_hidden": True}}
+    assert other.metadata == {}
+    assert solution.metadata == {"jupyter": {"source_hidden": True}}
+
+
+FOLDED = ({}, {"outputs_hidden": True}, {"source_hidden": True, "outputs_hidden": True})
+
+
 def png(grey, width=64):
     file = io.BytesIO()
     Image.fromarray(np.full((64, width), grey, np.uint8)).save(file, "png")
