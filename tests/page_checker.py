@@ -271,7 +271,8 @@ FOREIGN = {
     "ONNX Runtime and PyTorch": {"reduce_range"},
     "PyTorch": {"HistogramObserver", "_choose_qparams_per_tensor", "quantize_per_tensor", "torch"},
     "TensorFlow": {"QuantizedMatMul"},
-    "gemmlowp": {"lhs_offset"},
+    "LiteRT": {"DEQUANTIZE", "get_tensor_details"},
+    "gemmlowp": {"GemmWithOutputPipeline", "lhs_offset"},
     "x86": {"PMADDUBSW", "VPDPBUSD", "vpdpbusd", "vpmaddubsw"},
 }
 FOREIGN_FILES = {
