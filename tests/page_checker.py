@@ -267,11 +267,17 @@ def answers(page: Page) -> Iterator[str]:
 # Words of other people's software, which we cannot look up.
 FOREIGN = {
     "ONNX": {"DynamicQuantizeLinear", "MatMulInteger", "QuantizeLinear"},
-    "ONNX Runtime": {"MinMaxCalibrater", "collect_data", "compute_scale_zp", "moving_average"},
+    "ONNX Runtime": {
+        "MinMaxCalibrater",
+        "collect_data",
+        "compute_scale_zp",
+        "get_qmin_qmax_for_qType",
+        "moving_average",
+    },
     "ONNX Runtime and PyTorch": {"reduce_range"},
     "PyTorch": {"HistogramObserver", "_choose_qparams_per_tensor", "quantize_per_tensor", "torch"},
     "TensorFlow": {"QuantizedMatMul"},
-    "LiteRT": {"DEQUANTIZE", "get_tensor_details"},
+    "LiteRT": {"DEQUANTIZE", "QUANTIZE", "get_tensor_details"},
     "gemmlowp": {"GemmWithOutputPipeline", "lhs_offset"},
     "x86": {"PMADDUBSW", "VPDPBUSD", "vpdpbusd", "vpmaddubsw"},
 }
@@ -294,7 +300,7 @@ def names(page: Page) -> Iterator[str]:
                 folders = (page.path.parent, ROOT, ROOT / "qtutor", ROOT / "qtutor" / "data")
                 if file not in FOREIGN_FILES and not any((folder / file).exists() for folder in folders):
                     yield f"there is no file {file}"
-            span = re.sub(rf"{FILE}|^(python3?|py|pip|uv|conda) .*", "", span)
+            span = re.sub(rf"{FILE}|^(python3?|py|pip|uv|conda|git) .*", "", span)
             for root, name in re.findall(r"\b(qt|qtutor|np)\.([A-Za-z_]\w*)", span):
                 if not hasattr({"np": np}.get(root, qtutor), name) and not (ROOT / root / name).exists():
                     yield f"there is no {root}.{name}"

@@ -70,7 +70,7 @@ def draw_digit(bits: int) -> svg.Drawing:
     headline = (
         f"{bits} bits are {to.levels} codes: the digit comes back at {sqnr[0]}, the neuron at {sqnr[1]}"
     )
-    settings = f"q = quantize(x) to uint{bits}, min-max range, each picture with its own scale and zero-point"
+    settings = f"q = quantize(x) to uint{bits}; the ranges: 0 to {MAX_PIXEL} for any pixel, the neuron's own"
     places = [(FACTS, top + 48 * i) for top in ROWS for i in range(4)]
     return svg.drawing(headline, settings, facts, ROWS[1] + SIDE + 44, shapes, places)
 
