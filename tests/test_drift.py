@@ -522,7 +522,7 @@ PACKAGE_FAULTS = {
     "a step for every code, instead of between codes": Fault(
         "affine", "steps = to.qmax - to.qmin", "steps = to.levels"
     ),
-    "a symmetric scale of one side": Fault("affine", "np.maximum(-rmin, rmax)", "np.abs(rmax)"),
+    "a symmetric scale of one side": Fault("affine", "np.maximum(-rmin, rmax)", "np.abs(rmin)"),
     "an observer that ignores its data": Fault(
         "calibration",
         "self._take(*_min_max(_batch(x, self), self.axis))",
@@ -695,7 +695,7 @@ SILENT = {
     "no zero-point in quantize": ("01", "its zero-points are 0"),
     "the sign of rmin flipped in the zero-point": ("01", "its zero-points are 0"),
     "a step for every code, instead of between codes": ("01", "its maps are symmetric"),
-    "a symmetric scale of one side": ("01", "the largest of its numbers is positive"),
+    "a symmetric scale of one side": ("06", "the largest of its numbers is negative"),
     "an observer that keeps the first batch alone": ("04 05 06 07", "it observes one batch"),
     "the second zero-point dropped": ("06 07", "its weights are symmetric"),
     "a mantissa cut instead of rounded": ("07", "the last of 31 bits moves none of its codes"),
