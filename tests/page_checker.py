@@ -277,7 +277,15 @@ FOREIGN = {
     "ONNX Runtime and PyTorch": {"reduce_range"},
     "PyTorch": {"HistogramObserver", "_choose_qparams_per_tensor", "quantize_per_tensor", "torch"},
     "TensorFlow": {"QuantizedMatMul"},
-    "LiteRT": {"DEQUANTIZE", "QUANTIZE", "get_tensor_details"},
+    "LiteRT": {
+        "ADD",
+        "AUTO",
+        "BUILTIN_REF",
+        "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
+        "DEQUANTIZE",
+        "QUANTIZE",
+        "get_tensor_details",
+    },
     "gemmlowp": {"GemmWithOutputPipeline", "lhs_offset"},
     "x86": {"PMADDUBSW", "VPDPBUSD", "vpdpbusd", "vpmaddubsw"},
 }
