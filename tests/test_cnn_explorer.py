@@ -65,12 +65,12 @@ def test_the_mistakes_are_those_that_they_are_called() -> None:
         assert np.array_equal(codes, expected[name])
     answers = {m: facts(chapter07.draw_cnn(**RIGHT | {"mistake": m})) for m in chapter07.MISTAKES}
     assert answers["none"]["integer network"] == "4" and answers["none"]["codes changed"] == "0.0 %"
-    for mistake in ("pad with raw 0", "no biases", "no cross term"):
+    for mistake in ("pad with raw 0", "no biases", "no column term"):
         assert answers[mistake]["integer network"] != "4"
 
 
-def test_without_zero_points_raw_padding_and_a_forgotten_cross_term_change_nothing() -> None:
-    for mistake in ("pad with raw 0", "no cross term"):
+def test_without_zero_points_raw_padding_and_a_forgotten_column_term_change_nothing() -> None:
+    for mistake in ("pad with raw 0", "no column term"):
         drawing = chapter07.draw_cnn(**RIGHT | {"symmetric": True, "mistake": mistake})
         assert drawing.text.startswith(f"{mistake}: here it changes nothing")
 

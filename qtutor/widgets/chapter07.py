@@ -23,7 +23,7 @@ from qtutor.rounding import int_range
 from qtutor.widgets import svg
 from qtutor.widgets.explorer import Explorer
 
-MISTAKES = ("none", "pad with raw 0", "no biases", "no cross term", "wrap, don't saturate")
+MISTAKES = ("none", "pad with raw 0", "no biases", "no column term", "wrap, don't saturate")
 COLUMNS, STRIDE, WIDE, HIGH = 4, 182, 166, 112  # pictures side by side, from one to the next, largest size
 TOP, ROW = 104, 176  # y of the first picture, from one row to the next
 SHADES = 16  # of either colour
@@ -88,11 +88,11 @@ def codes(
         QuantizedCNN(right.input, layers),
         input_codes(right, given().images[image : image + 1]),
         multiply=multiply_single_rounding,
-        accumulate=_without_cross_term if mistake == "no cross term" else integer_matmul,
+        accumulate=_without_column_term if mistake == "no column term" else integer_matmul,
     )
 
 
-def _without_cross_term(q1: np.ndarray, q2: np.ndarray, *zero_points: object) -> np.ndarray:
+def _without_column_term(q1: np.ndarray, q2: np.ndarray, *zero_points: object) -> np.ndarray:
     return integer_matmul(q1, q2)
 
 
