@@ -667,7 +667,11 @@ def forget_results():
 
 def branch(names):
     """Copies of all that these names hold, so that a faulty cell changes nothing for the others."""
-    fresh, memo = {}, {}
+    groups = [value.values() if isinstance(value, dict) else [value] for value in names.values()]
+    arrays = [value for value in itertools.chain(*groups) if isinstance(value, np.ndarray)]
+    for array in arrays:
+        array.flags.writeable = False  # shared, not copied, which would take long: to write in it is an error
+    fresh, memo = {}, {id(array): array for array in arrays}
     # a figure takes long to copy, and no cell draws on that of another
     with mock.patch.object(Artist, "__deepcopy__", lambda artist, memo: artist, create=True):
         for name, value in names.items():
