@@ -2,8 +2,8 @@
 
 import os
 
-# Two processes test at a time, and start kernels: the threads of their BLAS would wait for one another. NumPy
-# looks when it is imported, so this stands before every other import.
+# Several processes test at a time, and start kernels: the threads of their BLAS would wait for one another.
+# NumPy looks when it is imported, so this stands before every other import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from hypothesis import settings
