@@ -210,7 +210,7 @@ def test_the_search_for_what_no_file_holds_finds_it():
             "--index" + "-url",
             "https://x.org/sim" + "ple/",
         ],
-        "the address of a package": ["https://example.org/a/x-1.0-py3-none-any.whl"],
+        "the address of a package": ["https://example.org/a/x-1.0-py3-none-any." + "whl"],
     }
     for what, texts_with_it in samples.items():
         assert all(re.search(FORBIDDEN[what], text) for text in texts_with_it)
