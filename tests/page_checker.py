@@ -22,9 +22,9 @@ from nbformat import NotebookNode
 from notebook_checker import ROOT, WIDGET, read
 
 import qtutor
-from qtutor import widgets
-from qtutor.widgets.explorer import Explorer
-from qtutor.widgets.svg import Drawing
+import qtutor.tutorial.explorers
+from qtutor.tutorial.explorers.explorer import Explorer
+from qtutor.tutorial.explorers.svg import Drawing
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TEXTS = [ROOT / "README.md", ROOT / "notebooks" / "questions.md", ROOT / "qtutor" / "data" / "README.md"]
@@ -392,9 +392,9 @@ def explorers(page: Page) -> Iterator[str]:
         for data in (output.get("data", {}) for output in cell.get("outputs", [])):
             if WIDGET not in data:
                 continue
-            call = re.search(r"^widgets\.(\w+)\(\)$", cell.source, re.M)
+            call = re.search(r"^explorers\.(\w+)\(\)$", cell.source, re.M)
             if call is None:
-                yield f"{cell.id} stores a widget, but no line of it is widgets.some_explorer()"
+                yield f"{cell.id} stores a widget, but no line of it is explorers.some_explorer()"
                 continue
             explorer, drawing = live(call[1])
             page_html = data.get("text/html", "")
@@ -415,7 +415,7 @@ def explorers(page: Page) -> Iterator[str]:
 @cache
 def live(name: str) -> tuple[Explorer, Drawing]:
     """A new explorer, and what it draws."""
-    explorer = getattr(widgets, name)()
+    explorer = getattr(qtutor.tutorial.explorers, name)()
     return explorer, explorer.drawing()
 
 

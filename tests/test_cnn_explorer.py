@@ -1,4 +1,4 @@
-"""qtutor/widgets/chapter07.py: the explorer's numbers and pictures are those of the integer network."""
+"""qtutor/tutorial/explorers/chapter07.py: its numbers and pictures are those of the integer network."""
 
 import dataclasses
 import io
@@ -13,8 +13,8 @@ import qtutor as qt
 from qtutor.data import load_digits, load_digits_cnn
 from qtutor.data.digits_cnn import forward
 from qtutor.data.quantized_cnn import QuantizedCNN, input_codes, quantize_cnn, run
-from qtutor.plots import NEUTRAL, QUANTIZED
-from qtutor.widgets import chapter07
+from qtutor.tutorial.explorers import chapter07
+from qtutor.tutorial.plots import NEUTRAL, QUANTIZED
 
 DIGITS, WEIGHTS = load_digits(), load_digits_cnn()
 RIGHT = {"image": 3, "symmetric": False, "weight_bits": 8, "activation_bits": 8, "mistake": "none"}

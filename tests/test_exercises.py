@@ -14,16 +14,16 @@ import nbformat
 import numpy as np
 import pytest
 
-from qtutor import exercises
 from qtutor.affine import QParams, choose_qparams
-from qtutor.exercises import Choice, Function, Number, check, verdict
 from qtutor.rounding import INT8, round_half_even, saturate
+from qtutor.tutorial import exercises
+from qtutor.tutorial.exercises import Choice, Function, Number, check, verdict
 
 CHAPTERS = sorted(m.name for m in pkgutil.iter_modules(exercises.__path__) if m.name.startswith("chapter"))
 ENTRIES = [
     pytest.param(name, exercise, id=name)
     for chapter in CHAPTERS
-    for name, exercise in importlib.import_module(f"qtutor.exercises.{chapter}").EXERCISES.items()
+    for name, exercise in importlib.import_module(f"qtutor.tutorial.exercises.{chapter}").EXERCISES.items()
 ]
 every_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 every_exercise = pytest.mark.parametrize(("name", "exercise"), ENTRIES)
@@ -478,7 +478,7 @@ def test_warnings_of_a_wrong_answer_stay_out_of_the_way():
 
 @pytest.fixture
 def chapter_99(monkeypatch):
-    module = types.ModuleType("qtutor.exercises.chapter99")
+    module = types.ModuleType("qtutor.tutorial.exercises.chapter99")
     module.EXERCISES = {"99.1": BITS, "99.2": CODES}
     monkeypatch.setitem(sys.modules, module.__name__, module)
 

@@ -73,8 +73,10 @@ def test_each_chapter_has_one_module_and_each_module_one_chapter():
 
 
 def test_each_chapter_has_exercises_and_an_explorer():
-    for folder in ("exercises", "widgets"):
-        assert list(chapters_of(PACKAGE / folder, r"chapter(\d\d)\.py")) == list(NOTEBOOKS), folder
+    for folder in ("exercises", "explorers"):
+        assert list(chapters_of(PACKAGE / "tutorial" / folder, r"chapter(\d\d)\.py")) == list(NOTEBOOKS), (
+            folder
+        )
 
 
 @pytest.mark.parametrize("module", CORE)

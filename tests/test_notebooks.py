@@ -18,7 +18,7 @@ import pytest
 from notebook_checker import ROOT, WIDGET, read
 from PIL import Image
 
-from qtutor import exercises
+from qtutor.tutorial import exercises
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CHAPTERS = [path for path in NOTEBOOKS if re.match(r"(?!00)\d\d_", path.name)]

@@ -1,5 +1,6 @@
 """plots.py: a figure says in words what it shows, and its text changes exactly when the figure does."""
 
+import re
 import subprocess
 import sys
 
@@ -8,7 +9,8 @@ import pytest
 from matplotlib.text import Text
 
 from qtutor.affine import QParams, choose_qparams, quantize
-from qtutor.plots import (
+from qtutor.rounding import INT4
+from qtutor.tutorial.plots import (
     ERROR,
     METHODS,
     NEUTRAL,
@@ -21,7 +23,6 @@ from qtutor.plots import (
     show,
     staircase,
 )
-from qtutor.rounding import INT4
 
 ALT = "Three points on a rising line, and one bar."
 X = np.array([0.0, 0.5, 1.0])
@@ -192,9 +193,15 @@ def test_the_fixed_colours_are_distinct_and_stand_out_from_white():
 
 
 def test_plots_need_no_display_and_no_pyplot():
-    code = "import sys, qtutor.plots; print('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, qtutor.tutorial.plots; print('matplotlib.pyplot' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
+
+
+def test_without_matplotlib_plots_say_which_extra_to_install():
+    code = "import sys; sys.modules['matplotlib'] = None; import qtutor.tutorial.plots"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert re.search(r"figures need matplotlib: .* extra, .*\[notebooks\]", answer.stderr.splitlines()[-1])
 
 
 def test_describe_is_the_second_half_of_the_text():

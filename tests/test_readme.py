@@ -8,7 +8,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from qtutor import widgets
+from qtutor.tutorial import explorers
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -41,7 +41,7 @@ def test_the_reading_time_is_that_of_the_words(path):
 
 def test_the_picture_is_what_the_explorer_draws():
     picture = (ROOT / ".github" / "explorer.svg").read_text(encoding="utf-8")
-    assert picture == widgets.zero_point_explorer().drawing().svg + "\n"
+    assert picture == explorers.zero_point_explorer().drawing().svg + "\n"
 
 
 def test_every_relative_link_leads_somewhere():

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from qtutor import widgets
+from qtutor.tutorial import explorers
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -164,7 +164,7 @@ def test_every_cell_runs_and_every_explorer_shows_what_qtutor_computes(path, tut
         for cell in page.evaluate(RUN_ALL, f"notebooks/{path.name}"):
             assert cell["failed"] == ("raises-exception" in cell["tags"]), cell
             assert cell["count"] or not cell["source"].strip(), cell
-        names = re.findall(r"^widgets\.(\w+)\(\)$", source_of(path), re.MULTILINE)
+        names = re.findall(r"^explorers\.(\w+)\(\)$", source_of(path), re.MULTILINE)
         assert names, f"{path.name} shows no explorer"
         for name in names:
             latencies = move_every_control(name, page)
@@ -180,11 +180,11 @@ def test_every_cell_runs_and_every_explorer_shows_what_qtutor_computes(path, tut
 
 def move_every_control(name, page):
     """Compare an explorer with its twin here after every move; the milliseconds from key press to picture."""
-    cell = page.locator(".jp-CodeCell", has_text=f"widgets.{name}()").first
+    cell = page.locator(".jp-CodeCell", has_text=f"explorers.{name}()").first
     cell.scroll_into_view_if_needed()
     cell.locator(".widget-vbox svg").first.wait_for(timeout=30_000)
     explorer = cell.locator(".widget-vbox").first.element_handle()  # a locator would be searched each time
-    twin = getattr(widgets, name)()
+    twin = getattr(explorers, name)()
     assert_same(twin, explorer)
     explorer.evaluate(WATCH)
     for control, groups in keystrokes(explorer):

@@ -9,8 +9,8 @@ from qtutor.affine import QParams, fake_quantize
 from qtutor.calibration import MSEObserver, PercentileObserver
 from qtutor.data import digits_cnn, load_digits, load_digits_cnn
 from qtutor.error import error_budget
-from qtutor.exercises import Choice, Exercise, Function, Number
 from qtutor.rounding import INT4, UINT8
+from qtutor.tutorial.exercises import Choice, Exercise, Function, Number
 
 TAILS = np.random.default_rng(31).laplace(size=3000)
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from qtutor.exercises import Choice, Exercise, Function, Number
 from qtutor.rounding import int_range, round_half_away, round_half_even, saturate
+from qtutor.tutorial.exercises import Choice, Exercise, Function, Number
 
 NARROW = int_range(8, narrow=True)
 

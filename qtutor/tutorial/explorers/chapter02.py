@@ -9,11 +9,11 @@ import numpy as np
 
 from qtutor.affine import choose_qparams, dequantize, quantize
 from qtutor.error import sqnr_db
-from qtutor.plots import ERROR, QUANTIZED, REAL
 from qtutor.rounding import INT8, UINT8, IntRange, round_half_even, saturate
-from qtutor.widgets import svg
-from qtutor.widgets.activations import activations
-from qtutor.widgets.explorer import Explorer
+from qtutor.tutorial.explorers import svg
+from qtutor.tutorial.explorers.activations import activations
+from qtutor.tutorial.explorers.explorer import Explorer
+from qtutor.tutorial.plots import ERROR, QUANTIZED, REAL
 
 PRESETS = {"ReLU": (0.0, 6.0), "leaky ReLU": (-0.4, 5.0), "weights": (-1.0, 1.0), "all positive": (1.0, 6.0)}
 REACH = 8.0  # the real axis shows -REACH..REACH

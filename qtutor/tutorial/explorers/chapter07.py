@@ -18,10 +18,10 @@ from qtutor.data.quantized_cnn import QuantizedCNN, input_codes, quantize_with_m
 from qtutor.error import sqnr_db
 from qtutor.fixedpoint import multiply_single_rounding
 from qtutor.matmul import integer_matmul
-from qtutor.plots import NEUTRAL, QUANTIZED, REAL
 from qtutor.rounding import int_range
-from qtutor.widgets import svg
-from qtutor.widgets.explorer import Explorer
+from qtutor.tutorial.explorers import svg
+from qtutor.tutorial.explorers.explorer import Explorer
+from qtutor.tutorial.plots import NEUTRAL, QUANTIZED, REAL
 
 MISTAKES = ("none", "pad with raw 0", "no biases", "no column term", "wrap, don't saturate")
 COLUMNS, STRIDE, WIDE, HIGH = 4, 182, 166, 112  # pictures side by side, from one to the next, largest size

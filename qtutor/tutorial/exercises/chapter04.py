@@ -9,7 +9,7 @@ from qtutor.affine import choose_qparams, fake_quantize
 from qtutor.data import load_digits, load_digits_cnn
 from qtutor.data.digits_cnn import forward
 from qtutor.error import sqnr_db
-from qtutor.exercises import Choice, Exercise, Function, Number
+from qtutor.tutorial.exercises import Choice, Exercise, Function, Number
 
 Array = np.ndarray
 

@@ -7,8 +7,8 @@ import numpy as np
 from qtutor.affine import choose_qparams, fake_quantize
 from qtutor.data import digits_cnn, load_digits, load_digits_cnn
 from qtutor.error import sqnr_db
-from qtutor.exercises import Choice, Exercise, Function, Number
 from qtutor.rounding import INT8, UINT8
+from qtutor.tutorial.exercises import Choice, Exercise, Function, Number
 
 
 def scale_and_zero_point(rmin: float, rmax: float) -> tuple[float, int]:

@@ -94,7 +94,7 @@ def check(name: str, answer: Any) -> None:
 
 def load(chapter: str) -> Mapping[str, Exercise]:
     """The exercises of a chapter, "1" or "01", by name."""
-    module = f"qtutor.exercises.chapter{chapter:0>2}"
+    module = f"qtutor.tutorial.exercises.chapter{chapter:0>2}"
     try:
         return importlib.import_module(module).EXERCISES
     except ModuleNotFoundError as error:

@@ -6,10 +6,10 @@ import ipywidgets
 import numpy as np
 
 from qtutor.matmul import accumulator_bits, integer_matmul, matmul_terms
-from qtutor.plots import ERROR, METHODS, QUANTIZED
 from qtutor.rounding import INT8, UINT8, IntRange
-from qtutor.widgets import svg
-from qtutor.widgets.explorer import Explorer
+from qtutor.tutorial.explorers import svg
+from qtutor.tutorial.explorers.explorer import Explorer
+from qtutor.tutorial.plots import ERROR, METHODS, QUANTIZED
 
 K = 3
 # name of the term, its sign in the sum, what is written before the arithmetic, who pays for it

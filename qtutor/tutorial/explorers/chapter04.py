@@ -10,11 +10,11 @@ import numpy as np
 from qtutor.affine import QParams, dequantize, quantize
 from qtutor.calibration import MinMaxObserver, PercentileObserver
 from qtutor.error import ErrorBudget, clipped_fraction, error_budget, sqnr_db
-from qtutor.plots import ERROR, METHODS
 from qtutor.rounding import int_range
-from qtutor.widgets import svg
-from qtutor.widgets.activations import activations
-from qtutor.widgets.explorer import Explorer
+from qtutor.tutorial.explorers import svg
+from qtutor.tutorial.explorers.activations import activations
+from qtutor.tutorial.explorers.explorer import Explorer
+from qtutor.tutorial.plots import ERROR, METHODS
 
 RANGES: dict[str, type[MinMaxObserver | PercentileObserver]] = {
     "min-max": MinMaxObserver,

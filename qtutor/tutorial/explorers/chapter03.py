@@ -10,11 +10,11 @@ import numpy as np
 from qtutor.affine import QParams, choose_qparams, dequantize, fake_quantize, quantize
 from qtutor.calibration import EntropyObserver, MinMaxObserver, MSEObserver, PercentileObserver
 from qtutor.error import clipped_fraction, error_budget, sqnr_db
-from qtutor.plots import ERROR, METHODS, QUANTIZED, REAL
 from qtutor.rounding import int_range
-from qtutor.widgets import svg
-from qtutor.widgets.activations import activations
-from qtutor.widgets.explorer import Explorer
+from qtutor.tutorial.explorers import svg
+from qtutor.tutorial.explorers.activations import activations
+from qtutor.tutorial.explorers.explorer import Explorer
+from qtutor.tutorial.plots import ERROR, METHODS, QUANTIZED, REAL
 
 Observer = MinMaxObserver | PercentileObserver | MSEObserver | EntropyObserver
 OBSERVERS: dict[str, type[Observer]] = {

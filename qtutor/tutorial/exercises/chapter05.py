@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from qtutor.exercises import Choice, Exercise, Function, Number
 from qtutor.matmul import integer_matmul
 from qtutor.rounding import round_half_away, round_half_even
+from qtutor.tutorial.exercises import Choice, Exercise, Function, Number
 
 Array = np.ndarray
 rng = np.random.default_rng(5)

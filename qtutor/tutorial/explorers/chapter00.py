@@ -10,10 +10,10 @@ from qtutor.affine import QParams, choose_qparams, dequantize, quantize
 from qtutor.data import load_digits, load_digits_cnn
 from qtutor.data.digits_cnn import MAX_PIXEL, forward
 from qtutor.error import sqnr_db
-from qtutor.plots import ERROR, QUANTIZED, REAL
 from qtutor.rounding import int_range
-from qtutor.widgets import svg
-from qtutor.widgets.explorer import Explorer
+from qtutor.tutorial.explorers import svg
+from qtutor.tutorial.explorers.explorer import Explorer
+from qtutor.tutorial.plots import ERROR, QUANTIZED, REAL
 
 DIGIT = 3  # which of the images
 CELL = 22  # pixels a side

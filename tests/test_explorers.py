@@ -1,4 +1,4 @@
-"""qtutor/widgets: what the explorers show is what qtutor computes, at every corner of their controls."""
+"""qtutor/tutorial/explorers: what they show is what qtutor computes, at every corner of their controls."""
 
 import base64
 import itertools
@@ -16,11 +16,11 @@ import pytest
 from PIL import ImageFont
 
 import qtutor as qt
-from qtutor import plots, widgets
 from qtutor.data import load_digits
-from qtutor.widgets import chapter01, chapter02, chapter03, chapter05, chapter06, svg
-from qtutor.widgets.activations import activations
-from qtutor.widgets.explorer import Explorer
+from qtutor.tutorial import explorers, plots
+from qtutor.tutorial.explorers import chapter01, chapter02, chapter03, chapter05, chapter06, svg
+from qtutor.tutorial.explorers.activations import activations
+from qtutor.tutorial.explorers.explorer import Explorer
 
 SVG = "{http://www.w3.org/2000/svg}"
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
@@ -60,7 +60,7 @@ def extremes(name: str, control: ipywidgets.Widget) -> list:
             return [control.min, control.max]
 
 
-EXPLORERS = {name: getattr(widgets, name)() for name in widgets.__all__}
+EXPLORERS = {name: getattr(explorers, name)() for name in explorers.__all__}
 CORNERS = [
     pytest.param(name, dict(zip(explorer.controls, values, strict=True)), id=f"{name}-{i}")
     for name, explorer in EXPLORERS.items()
@@ -158,7 +158,7 @@ def test_a_notebook_stores_widget_picture_and_words_with_the_same_numbers(name) 
     ("name", "control"), [(name, key) for name, explorer in EXPLORERS.items() for key in explorer.controls]
 )
 def test_moving_a_control_redraws_picture_and_words(name, control) -> None:
-    explorer = getattr(widgets, name)()
+    explorer = getattr(explorers, name)()
     before = explorer.picture.value, explorer._repr_mimebundle_()["text/plain"]
     moved = explorer.controls[control]
     moved.value = next(value for value in extremes(control, moved) if value != moved.value)
@@ -175,7 +175,7 @@ def test_every_control_says_what_it_is(name) -> None:
 
 
 def test_settings_without_a_result_show_the_error_in_its_own_words() -> None:
-    explorer = widgets.zero_point_explorer()
+    explorer = explorers.zero_point_explorer()
     explorer.controls["codes"].value, explorer.controls["mode"].value = "uint8", "symmetric"
     with pytest.raises(ValueError) as caught:
         qt.choose_qparams(-0.4, 5.0, qt.UINT8, symmetric=True)
@@ -196,7 +196,7 @@ def test_only_settings_that_have_no_map_are_refused(name, settings) -> None:
 
 def test_the_colours_stand_in_one_place() -> None:
     palette = {plots.REAL, plots.QUANTIZED, plots.ERROR, plots.NEUTRAL, *plots.METHODS[:3]}
-    for file in Path(widgets.__file__).parent.glob("*.py"):
+    for file in Path(explorers.__file__).parent.glob("*.py"):
         source = file.read_text(encoding="utf-8").lower()
         assert not any(colour.lower() in source for colour in palette), file.name
 
@@ -211,7 +211,7 @@ def test_importing_the_core_loads_no_widgets() -> None:
 
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_digit_explorer_shows_codes_and_sqnr_of_the_pixels(bits) -> None:
-    drawing = widgets.digit_explorer().draw(bits)
+    drawing = explorers.digit_explorer().draw(bits)
     image = load_digits().images[3].astype(np.float64)
     qparams = qt.choose_qparams(0.0, 16.0, qt.int_range(bits, signed=False))
     lines = [line.strip() for line in drawing.text.splitlines()[2:6]]  # the digit's four facts come first
@@ -321,7 +321,7 @@ def test_clip_explorer_curves_are_the_error_budget_at_each_position_of_the_slide
 @pytest.mark.parametrize("bits", [2, 8])
 @pytest.mark.parametrize("layer", LAYERS)
 def test_error_explorer_shows_predicted_and_measured(layer, bits) -> None:
-    shown = facts(widgets.error_explorer().draw(layer=layer, bits=bits, observer="min-max"))
+    shown = facts(explorers.error_explorer().draw(layer=layer, bits=bits, observer="min-max"))
     x = activations()[layer]
     qparams = qt.MinMaxObserver().observe(x).qparams(qt.int_range(bits))
     noise = float(qparams.scale) ** 2 / 12
@@ -383,7 +383,7 @@ def test_requantize_explorer_refuses_what_is_no_multiplier(M) -> None:
 
 
 def test_requantize_explorer_presets_set_both_controls_and_notice_your_own() -> None:
-    explorer = widgets.requantize_explorer()
+    explorer = explorers.requantize_explorer()
     preset = explorer.children[0].children[0]
     for pair in chapter06.PRESETS.values():
         preset.value = pair

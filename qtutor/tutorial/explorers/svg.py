@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from qtutor.plots import NEUTRAL
+from qtutor.tutorial.plots import NEUTRAL
 
 WIDTH = 760  # of every drawing, in pixels at zoom 1
 MARGIN = 24

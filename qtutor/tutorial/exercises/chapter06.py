@@ -5,9 +5,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from qtutor.exercises import Exercise, Function, Number
 from qtutor.fixedpoint import multiply_single_rounding, quantize_multiplier
 from qtutor.rounding import round_half_away
+from qtutor.tutorial.exercises import Exercise, Function, Number
 
 Array = np.ndarray
 

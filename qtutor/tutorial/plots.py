@@ -19,8 +19,14 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+
+try:
+    import matplotlib as mpl
+except ModuleNotFoundError:
+    raise ModuleNotFoundError(
+        'figures need matplotlib: install qtutor with its extra, pip install ".[notebooks]"'
+    ) from None
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable

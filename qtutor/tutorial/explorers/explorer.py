@@ -7,7 +7,7 @@ from xml.sax.saxutils import quoteattr
 
 import ipywidgets
 
-from qtutor.widgets.svg import WIDTH, Drawing, problem
+from qtutor.tutorial.explorers.svg import WIDTH, Drawing, problem
 
 
 class Explorer(ipywidgets.VBox):

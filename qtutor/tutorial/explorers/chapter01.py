@@ -8,10 +8,10 @@ import numpy as np
 
 from qtutor.affine import QParams, dequantize_code, quantize
 from qtutor.error import clipped_fraction, sqnr_db
-from qtutor.plots import ERROR, QUANTIZED, REAL
 from qtutor.rounding import int_range, round_half_away, round_half_even
-from qtutor.widgets import svg
-from qtutor.widgets.explorer import Explorer
+from qtutor.tutorial.explorers import svg
+from qtutor.tutorial.explorers.explorer import Explorer
+from qtutor.tutorial.plots import ERROR, QUANTIZED, REAL
 
 TIE_RULES = {"half to even": round_half_even, "half away from 0": round_half_away}
 REALS, CODES, ERRORS = 130, 236, 376  # y of the three lines

@@ -17,10 +17,10 @@ from qtutor.fixedpoint import (
     quantize_multiplier,
     rounding_doubling_high_multiply,
 )
-from qtutor.plots import ERROR, QUANTIZED, REAL
 from qtutor.rounding import round_half_away
-from qtutor.widgets import svg
-from qtutor.widgets.explorer import Explorer
+from qtutor.tutorial.explorers import svg
+from qtutor.tutorial.explorers.explorer import Explorer
+from qtutor.tutorial.plots import ERROR, QUANTIZED, REAL
 
 PRESETS = {
     "1 × 1/4": ("1/4", 1),

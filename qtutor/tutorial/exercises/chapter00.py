@@ -1,6 +1,6 @@
 """The exercises of notebook 00: the first steps, and how `check` talks."""
 
-from qtutor.exercises import Choice, Exercise, Function, Number
+from qtutor.tutorial.exercises import Choice, Exercise, Function, Number
 
 # 0.1  which integer does x become?
 
