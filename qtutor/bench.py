@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from qtutor.affine import QParams, dequantize, quantize
-from qtutor.data import load_digits, load_digits_cnn
-from qtutor.data.quantized_cnn import input_codes, quantize_cnn, run
 from qtutor.engines import ort_matmul_integer_without_vnni
 from qtutor.fixedpoint import multiply_float, multiply_single_rounding
 from qtutor.matmul import integer_matmul
+from qtutor.models.digits import load_digits, load_digits_cnn
+from qtutor.models.digits.quantized_cnn import input_codes, quantize_cnn, run
 from qtutor.rounding import UINT8
 
 Row = tuple[str, str, str]  # what, measured, to reach
@@ -100,7 +100,7 @@ def network_rows() -> list[Row]:
     if installed("onnx"):
         from onnx.reference import ReferenceEvaluator
 
-        from qtutor import onnx_export
+        from qtutor.interop import onnx as onnx_export
 
         digits = load_digits()
         network = quantize_cnn(load_digits_cnn(), digits.images[digits.train])
@@ -147,7 +147,7 @@ def ort_matmul(q1: np.ndarray, q2: np.ndarray, zero_point1: int) -> Callable[[],
     """ONNX Runtime's MatMulInteger of these square matrices, uint8 and int8: call it to compute."""
     from onnx import TensorProto
 
-    from qtutor.onnx_export import Graph
+    from qtutor.interop.onnx import Graph
 
     graph, shape = Graph(), q1.shape
     acc = graph.add("MatMulInteger", "q1", "q2", np.uint8(zero_point1))

@@ -5,7 +5,7 @@ Of qtutor it takes the constants of a QuantizedCNN, as Python integers, and none
 
 from exact import into_int32
 
-from qtutor.data.digits_cnn import ARCHITECTURE
+from qtutor.models.digits.digits_cnn import ARCHITECTURE
 
 
 def run_loops(network, image, product):

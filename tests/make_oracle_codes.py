@@ -14,8 +14,8 @@ from exact import exact_double, exact_single
 from loop_cnn import run_loops
 
 from qtutor import INT4, INT8, UINT8, IntRange, MinMaxObserver, MSEObserver, QParams, int_range
-from qtutor.data import load_digits, load_digits_cnn
-from qtutor.data.quantized_cnn import input_codes, quantize_cnn, quantize_with_maps
+from qtutor.models.digits import load_digits, load_digits_cnn
+from qtutor.models.digits.quantized_cnn import input_codes, quantize_cnn, quantize_with_maps
 
 RECORD = Path(__file__).with_name("oracle_codes.npz")
 # name: (exact product, observer, settings of the activations, settings of the weights)

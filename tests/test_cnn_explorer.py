@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 import qtutor as qt
-from qtutor.data import load_digits, load_digits_cnn
-from qtutor.data.digits_cnn import forward
-from qtutor.data.quantized_cnn import QuantizedCNN, input_codes, quantize_cnn, run
+from qtutor.models.digits import load_digits, load_digits_cnn
+from qtutor.models.digits.digits_cnn import forward
+from qtutor.models.digits.quantized_cnn import QuantizedCNN, input_codes, quantize_cnn, run
 from qtutor.tutorial.explorers import chapter07
 from qtutor.tutorial.plots import NEUTRAL, QUANTIZED
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import ImageFont
 
 import qtutor as qt
-from qtutor.data import load_digits
+from qtutor.models.digits import load_digits
 from qtutor.tutorial import explorers, plots
 from qtutor.tutorial.explorers import chapter01, chapter02, chapter03, chapter05, chapter06, svg
 from qtutor.tutorial.explorers.activations import activations

@@ -32,9 +32,6 @@ from qtutor import (
     quantize_multiplier,
     sqnr_db,
 )
-from qtutor.data import load_digits, load_digits_cnn
-from qtutor.data.digits_cnn import ARCHITECTURE, EPSILON, Conv, batch_norm, convolve, forward, leaky_relu
-from qtutor.data.quantized_cnn import IMAGES_AT_ONCE, QuantizedCNN, input_codes, quantize_cnn, run
 from qtutor.layers import (
     QAdd,
     QAveragePool,
@@ -45,6 +42,17 @@ from qtutor.layers import (
     quantize_bias,
     weight_qparams,
 )
+from qtutor.models.digits import load_digits, load_digits_cnn
+from qtutor.models.digits.digits_cnn import (
+    ARCHITECTURE,
+    EPSILON,
+    Conv,
+    batch_norm,
+    convolve,
+    forward,
+    leaky_relu,
+)
+from qtutor.models.digits.quantized_cnn import IMAGES_AT_ONCE, QuantizedCNN, input_codes, quantize_cnn, run
 
 INT16 = int_range(16)
 MULTIPLY = {exact_double: multiply_double_rounding, exact_single: multiply_single_rounding}

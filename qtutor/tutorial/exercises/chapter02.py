@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from qtutor.affine import choose_qparams, fake_quantize
-from qtutor.data import digits_cnn, load_digits, load_digits_cnn
 from qtutor.error import sqnr_db
+from qtutor.models.digits import digits_cnn, load_digits, load_digits_cnn
 from qtutor.rounding import INT8, UINT8
 from qtutor.tutorial.exercises import Choice, Exercise, Function, Number
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from qtutor.affine import QParams, fake_quantize
 from qtutor.calibration import MSEObserver, PercentileObserver
-from qtutor.data import digits_cnn, load_digits, load_digits_cnn
 from qtutor.error import error_budget
+from qtutor.models.digits import digits_cnn, load_digits, load_digits_cnn
 from qtutor.rounding import INT4, UINT8
 from qtutor.tutorial.exercises import Choice, Exercise, Function, Number
 

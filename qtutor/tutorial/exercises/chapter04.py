@@ -6,9 +6,9 @@ from functools import cache
 import numpy as np
 
 from qtutor.affine import choose_qparams, fake_quantize
-from qtutor.data import load_digits, load_digits_cnn
-from qtutor.data.digits_cnn import forward
 from qtutor.error import sqnr_db
+from qtutor.models.digits import load_digits, load_digits_cnn
+from qtutor.models.digits.digits_cnn import forward
 from qtutor.tutorial.exercises import Choice, Exercise, Function, Number
 
 Array = np.ndarray

@@ -9,12 +9,12 @@ import numpy as np
 
 from qtutor.affine import dequantize
 from qtutor.calibration import MinMaxObserver
-from qtutor.data import load_digits, load_digits_cnn
-from qtutor.data.digits_cnn import forward
-from qtutor.data.quantized_cnn import QuantizedCNN, input_codes, quantize_with_maps, run
 from qtutor.error import sqnr_db
 from qtutor.fixedpoint import multiply_single_rounding
 from qtutor.layers import fold_batch_norm
+from qtutor.models.digits import load_digits, load_digits_cnn
+from qtutor.models.digits.digits_cnn import forward
+from qtutor.models.digits.quantized_cnn import QuantizedCNN, input_codes, quantize_with_maps, run
 from qtutor.rounding import INT8, int_range, round_half_away, round_half_even, saturate
 from qtutor.tutorial.exercises import Choice, Exercise, Function
 

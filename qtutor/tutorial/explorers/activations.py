@@ -5,8 +5,8 @@ from functools import cache
 
 import numpy as np
 
-from qtutor.data import load_digits, load_digits_cnn
-from qtutor.data.digits_cnn import forward
+from qtutor.models.digits import load_digits, load_digits_cnn
+from qtutor.models.digits.digits_cnn import forward
 
 DIGITS, ELEMENTS = 64, 8_000  # enough for tails, few enough to redraw at once
 

@@ -7,9 +7,9 @@ import ipywidgets
 import numpy as np
 
 from qtutor.affine import QParams, choose_qparams, dequantize, quantize
-from qtutor.data import load_digits, load_digits_cnn
-from qtutor.data.digits_cnn import MAX_PIXEL, forward
 from qtutor.error import sqnr_db
+from qtutor.models.digits import load_digits, load_digits_cnn
+from qtutor.models.digits.digits_cnn import MAX_PIXEL, forward
 from qtutor.rounding import int_range
 from qtutor.tutorial.explorers import svg
 from qtutor.tutorial.explorers.explorer import Explorer

@@ -12,12 +12,12 @@ import numpy as np
 
 from qtutor.affine import QParams, dequantize
 from qtutor.calibration import MinMaxObserver
-from qtutor.data import load_digits, load_digits_cnn
-from qtutor.data.digits_cnn import forward
-from qtutor.data.quantized_cnn import QuantizedCNN, input_codes, quantize_with_maps, run
 from qtutor.error import sqnr_db
 from qtutor.fixedpoint import multiply_single_rounding
 from qtutor.matmul import integer_matmul
+from qtutor.models.digits import load_digits, load_digits_cnn
+from qtutor.models.digits.digits_cnn import forward
+from qtutor.models.digits.quantized_cnn import QuantizedCNN, input_codes, quantize_with_maps, run
 from qtutor.rounding import int_range
 from qtutor.tutorial.explorers import svg
 from qtutor.tutorial.explorers.explorer import Explorer

@@ -1,4 +1,4 @@
-"""qtutor/data: the digits, the network, its weights, and the script that trained them."""
+"""qtutor/models/digits: the digits, the network, its weights, and the script that trained them."""
 
 import subprocess
 import sys
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import qtutor as qt
-from qtutor.data import digits_cnn, load_digits, load_digits_cnn, make_digits, train_digits_cnn
-from qtutor.data.digits_cnn import ARCHITECTURE, EPSILON, Add, Conv, forward, weight_shapes
+from qtutor.models.digits import digits_cnn, load_digits, load_digits_cnn, make_digits, train
+from qtutor.models.digits.digits_cnn import ARCHITECTURE, EPSILON, Add, Conv, forward, weight_shapes
 
 DIGITS = load_digits()
 WEIGHTS = load_digits_cnn()
@@ -84,7 +84,7 @@ def test_data_cannot_be_changed_by_accident() -> None:
 
 
 def test_loading_needs_neither_matplotlib_nor_tqdm() -> None:
-    code = "import sys, qtutor.data, qtutor.data.digits_cnn; print({'matplotlib', 'tqdm'} & set(sys.modules))"
+    code = "import sys, qtutor.models.digits.digits_cnn; print({'matplotlib', 'tqdm'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
 
@@ -144,7 +144,7 @@ def test_every_layer_reads_only_tensors_that_exist_already() -> None:
 
 
 def test_the_weights_reach_98_percent_on_a_split_that_chose_nothing() -> None:
-    assert train_digits_cnn.accuracy(WEIGHTS, DIGITS, DIGITS.test) >= 0.98
+    assert train.accuracy(WEIGHTS, DIGITS, DIGITS.test) >= 0.98
 
 
 @pytest.mark.parametrize("layer", [layer for layer in ARCHITECTURE if isinstance(layer, Conv)], ids=str)
@@ -247,11 +247,11 @@ def test_a_missing_weight_is_named() -> None:
 
 def test_gradients_equal_finite_differences() -> None:
     rng = np.random.default_rng(2)
-    weights = {name: w.astype(np.float64) for name, w in train_digits_cnn.initial_weights(rng).items()}
+    weights = {name: w.astype(np.float64) for name, w in train.initial_weights(rng).items()}
     for w in weights.values():  # away from 0 and 1, where a forgotten factor would hide
         w += 0.1 * rng.normal(size=w.shape)
     x, labels = rng.normal(size=(4, 1, 8, 8)), np.array([3, 1, 4, 1])
-    _, gradients, _ = train_digits_cnn.loss_and_gradients(weights, x, labels)
+    _, gradients, _ = train.loss_and_gradients(weights, x, labels)
     trained = [name for name in weight_shapes() if not name.endswith(("mean", "variance"))]
     assert sorted(gradients) == sorted(trained)
     step = 1e-6
@@ -259,7 +259,7 @@ def test_gradients_equal_finite_differences() -> None:
         # one random direction tests all the numbers of an array at once
         direction = rng.normal(size=weights[name].shape)
         losses = [
-            train_digits_cnn.loss_and_gradients(weights | {name: weights[name] + h * direction}, x, labels)[0]
+            train.loss_and_gradients(weights | {name: weights[name] + h * direction}, x, labels)[0]
             for h in (step, -step)
         ]
         numeric = (losses[0] - losses[1]) / (2 * step)
@@ -269,7 +269,7 @@ def test_gradients_equal_finite_differences() -> None:
 def test_shifts_move_each_image_by_at_most_one_pixel() -> None:
     x = np.zeros((200, 1, 8, 8), np.float32)
     x[:, 0, 3, 4] = 1
-    moved = train_digits_cnn.shifted(x, np.random.default_rng(3))
+    moved = train.shifted(x, np.random.default_rng(3))
     places = {(int(row), int(column)) for _, _, row, column in np.argwhere(moved)}
     assert places == {(row, column) for row in (2, 3, 4) for column in (3, 4, 5)}
     assert (moved.sum(axis=(1, 2, 3)) == 1).all()
@@ -277,7 +277,7 @@ def test_shifts_move_each_image_by_at_most_one_pixel() -> None:
 
 def test_adam_walks_its_first_step_at_full_rate_whatever_the_size_of_the_gradient() -> None:
     gradient = np.array([1e-3, -5.0, 2e4])
-    direction = train_digits_cnn.adam_direction(gradient, np.zeros(3), np.zeros(3), step=1)
+    direction = train.adam_direction(gradient, np.zeros(3), np.zeros(3), step=1)
     assert direction == pytest.approx([1, -1, 1], abs=1e-4)
 
 
@@ -285,7 +285,7 @@ def test_training_looks_at_no_digit_outside_the_training_split() -> None:
     hidden = DIGITS.images.copy()
     hidden[np.concatenate([DIGITS.validation, DIGITS.test])] = 0
     runs = [
-        train_digits_cnn.train(digits._replace(train=digits.train[:64]), epochs=1)
+        train.train(digits._replace(train=digits.train[:64]), epochs=1)
         for digits in (DIGITS, DIGITS._replace(images=hidden))
     ]
     assert all(np.array_equal(runs[0][name], runs[1][name]) for name in WEIGHTS)

@@ -1,4 +1,4 @@
-"""Train the running network and write digits_cnn.npz: python -m qtutor.data.train_digits_cnn
+"""Train the running network and write digits_cnn.npz: python -m qtutor.models.digits.train
 
 Plain NumPy: a forward pass that keeps what the gradients need, the chain rule from layer to layer, Adam
 (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1) with a rate that falls along half a cosine, weight decay,
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from qtutor.data import Digits, load_digits
-from qtutor.data.digits_cnn import (
+from qtutor.models.digits import Digits, load_digits
+from qtutor.models.digits.digits_cnn import (
     ARCHITECTURE,
     EPSILON,
     SLOPE,

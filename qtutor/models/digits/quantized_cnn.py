@@ -12,10 +12,20 @@ import numpy as np
 
 from qtutor.affine import QParams, check_codes, quantize
 from qtutor.calibration import MinMaxObserver
-from qtutor.data.digits_cnn import ARCHITECTURE, EPSILON, SLOPE, Add, Conv, Linear, Pool, forward, to_input
 from qtutor.fixedpoint import Multiply
 from qtutor.layers import Accumulate, QAdd, QAveragePool, QConv2d, QLinear, fold_batch_norm
 from qtutor.matmul import integer_matmul
+from qtutor.models.digits.digits_cnn import (
+    ARCHITECTURE,
+    EPSILON,
+    SLOPE,
+    Add,
+    Conv,
+    Linear,
+    Pool,
+    forward,
+    to_input,
+)
 from qtutor.rounding import INT8, IntRange
 
 IMAGES_AT_ONCE = 200  # more are run in parts, since NumPy is slower where its temporaries leave the cache
@@ -66,7 +76,7 @@ def quantize_cnn(
     per_channel       one scale for each output channel of a weight, or one for all of it
     symmetric         activations without a zero-point
 
-    >>> from qtutor.data import load_digits, load_digits_cnn
+    >>> from qtutor.models.digits import load_digits, load_digits_cnn
     >>> digits = load_digits()
     >>> network = quantize_cnn(load_digits_cnn(), digits.images[digits.train[:100]])
     >>> {name: int(network.qparams[name].zero_point) for name in ("input", "stem", "block1.add")}
@@ -140,7 +150,7 @@ def run(
                 there is not a single float operation from here to the last code: the codes are the same
 
     >>> from qtutor import multiply_double_rounding
-    >>> from qtutor.data import load_digits, load_digits_cnn
+    >>> from qtutor.models.digits import load_digits, load_digits_cnn
     >>> digits = load_digits()
     >>> network = quantize_cnn(load_digits_cnn(), digits.images[digits.train])
     >>> tensors = run(network, input_codes(network, digits.images[:5]), multiply=multiply_double_rounding)

@@ -21,11 +21,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from qtutor.affine import QParams
-from qtutor.data.digits_cnn import ARCHITECTURE, SLOPE, Add, Conv, Linear, Pool
-from qtutor.data.quantized_cnn import QuantizedCNN
 from qtutor.engines import ort_dequantize_linear, ort_quantize_linear
 from qtutor.fixedpoint import INT32, FixedPointMultiplier, Multiply
 from qtutor.layers import SPARE_BITS, QAdd, QAveragePool, QConv2d, QLinear
+from qtutor.models.digits.digits_cnn import ARCHITECTURE, SLOPE, Add, Conv, Linear, Pool
+from qtutor.models.digits.quantized_cnn import QuantizedCNN
 from qtutor.rounding import INT8
 
 SPACE = np.array([2, 3], np.int64)  # the axes height and width
@@ -128,8 +128,8 @@ def export_integers(network: QuantizedCNN, *, multiply: MultiplyNodes) -> onnx.M
 
     Its codes are those of run(network, q, multiply=multiply_single_rounding), or multiply_double_rounding.
 
-    >>> from qtutor.data import load_digits, load_digits_cnn
-    >>> from qtutor.data.quantized_cnn import quantize_cnn
+    >>> from qtutor.models.digits import load_digits, load_digits_cnn
+    >>> from qtutor.models.digits.quantized_cnn import quantize_cnn
     >>> network = quantize_cnn(load_digits_cnn(), load_digits().images[:100])
     >>> graph = export_integers(network, multiply=double_rounding_nodes).graph
     >>> sorted({helper.tensor_dtype_to_np_dtype(constant.data_type).name for constant in graph.initializer})
@@ -188,8 +188,8 @@ def export_qlinear(network: QuantizedCNN) -> onnx.ModelProto:
     LeakyRelu behind a QLinearConv would round a second time, which makes another network.  But as rounding
     keeps the order, max(x, slope * x) is the larger of two QLinearConv, one at scale output.scale / slope.
 
-    >>> from qtutor.data import load_digits, load_digits_cnn
-    >>> from qtutor.data.quantized_cnn import quantize_cnn
+    >>> from qtutor.models.digits import load_digits, load_digits_cnn
+    >>> from qtutor.models.digits.quantized_cnn import quantize_cnn
     >>> network = quantize_cnn(load_digits_cnn(), load_digits().images[:100])
     >>> operators = [node.op_type for node in export_qlinear(network).graph.node]
     >>> {name: operators.count(name) for name in ("QLinearConv", "Max", "QLinearMatMul", "QuantizeLinear")}
@@ -262,8 +262,8 @@ def float_network(network: QuantizedCNN) -> QuantizedCNN:
 
     To be run with multiply_float; then its codes are those of export_qlinear(network).
 
-    >>> from qtutor.data import load_digits, load_digits_cnn
-    >>> from qtutor.data.quantized_cnn import quantize_cnn
+    >>> from qtutor.models.digits import load_digits, load_digits_cnn
+    >>> from qtutor.models.digits.quantized_cnn import quantize_cnn
     >>> network = quantize_cnn(load_digits_cnn(), load_digits().images[:100])
     >>> float_network(network).layers["pool"].multiplier.dtype
     dtype('float32')

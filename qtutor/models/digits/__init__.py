@@ -36,7 +36,7 @@ def load_digits() -> Digits:
 
 
 def load_digits_cnn() -> dict[str, np.ndarray]:
-    """The trained weights of the network in `qtutor.data.digits_cnn`: name -> float32 array, read-only.
+    """The trained weights of the network in `digits_cnn`: name -> float32 array, read-only.
 
     Convolutions and batch norms are kept apart (not folded); `weight_shapes` there lists names and shapes.
 

@@ -1,4 +1,4 @@
-"""Make digits.npz: python -m qtutor.data.make_digits PATH
+"""Make digits.npz: python -m qtutor.models.digits.make_digits PATH
 
 PATH is the test part (1,797 images) of "Optical Recognition of Handwritten Digits" by E. Alpaydin and
 C. Kaynak, 1998, UCI Machine Learning Repository, DOI 10.24432/C50P49, licence CC BY 4.0.  The archive that

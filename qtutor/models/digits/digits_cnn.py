@@ -1,7 +1,7 @@
 """The running network: a small float CNN that reads 8x8 digits.  Later chapters quantize this very network.
 
 It stands in one place, as data: `ARCHITECTURE`, a tuple of layer descriptions.  `forward` walks it; so do
-train_digits_cnn.py and every chapter that folds, quantizes or runs the network on integers.
+train.py and every chapter that folds, quantizes or runs the network on integers.
 
     input 1x8x8 -> stem 24x8x8 -> block1 (depthwise, pointwise, + stem) -> down (depthwise / 2, pointwise)
     48x4x4 -> block2 (depthwise, pointwise, + down) -> pool 48 -> logits 10             6,082 parameters
@@ -110,7 +110,7 @@ def forward(weights: Mapping[str, np.ndarray], images: np.ndarray) -> dict[str, 
     (n, 48) and "logits" (n, 10).  A convolution's tensor is the one after batch norm and activation.
     Raises ValueError or TypeError for weights or images of a wrong name, shape, dtype or range.
 
-    >>> from qtutor.data import load_digits, load_digits_cnn
+    >>> from qtutor.models.digits import load_digits, load_digits_cnn
     >>> tensors = forward(load_digits_cnn(), load_digits().images[:5])
     >>> {name: x.shape for name, x in tensors.items() if name in ("stem", "block2.add", "logits")}
     {'stem': (5, 24, 8, 8), 'block2.add': (5, 48, 4, 4), 'logits': (5, 10)}

@@ -1,0 +1,1 @@
+"""What talks to the files of other programs."""
