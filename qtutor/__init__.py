@@ -1,7 +1,14 @@
 """qtutor: neural-network quantization in plain NumPy, to read, to run and to check your own code with.
 
-One module a chapter: rounding (01), affine (02), calibration (03), error (04), matmul (05), fixedpoint (06),
-layers (07).
+The core, which `import qtutor` brings, one module a chapter: rounding (01), affine (02), calibration (03),
+error (04), matmul (05), fixedpoint (06), layers (07).  What stands above it is imported by its own name:
+
+    graph     a network as data: run in floats, calibrated, quantized, run on integers (07)
+    engines   what real engines compute, rule by rule, bit for bit
+    interop   what talks to the files of other programs: ONNX
+    models    networks and data to quantize, each with its source and licence
+    tutorial  the instruments of the notebooks: exercises, explorers, plots
+    bench     speed and memory, measured
 """
 
 from qtutor.affine import QParams, QTensor, choose_qparams, dequantize, fake_quantize, quantize

@@ -19,9 +19,9 @@ import numpy as np
 from qtutor.affine import QParams, dequantize, quantize
 from qtutor.engines import ort_matmul_integer_without_vnni
 from qtutor.fixedpoint import multiply_float, multiply_single_rounding
+from qtutor.graph import calibrate, quantize_network, run
 from qtutor.matmul import integer_matmul
-from qtutor.models.digits import load_digits, load_digits_cnn
-from qtutor.models.digits.quantized_cnn import input_codes, quantize_cnn, run
+from qtutor.models.digits import CNN, load_digits, load_weights, to_input
 from qtutor.rounding import UINT8
 
 Row = tuple[str, str, str]  # what, measured, to reach
@@ -103,10 +103,12 @@ def network_rows() -> list[Row]:
         from qtutor.interop import onnx as onnx_export
 
         digits = load_digits()
-        network = quantize_cnn(load_digits_cnn(), digits.images[digits.train])
+        weights = load_weights()
+        maps = calibrate(CNN, weights, to_input(digits.images[digits.train]))
+        network = quantize_network(CNN, weights, maps)
         float_network = onnx_export.float_network(network)
         integers = onnx_export.export_integers(network, multiply=onnx_export.single_rounding_nodes)
-        q = input_codes(network, digits.images[digits.test])
+        q = quantize(to_input(digits.images[digits.test]), network.input)
 
         def ours() -> dict[str, np.ndarray]:
             return run(network, q, multiply=multiply_single_rounding)
@@ -147,9 +149,9 @@ def ort_matmul(q1: np.ndarray, q2: np.ndarray, zero_point1: int) -> Callable[[],
     """ONNX Runtime's MatMulInteger of these square matrices, uint8 and int8: call it to compute."""
     from onnx import TensorProto
 
-    from qtutor.interop.onnx import Graph
+    from qtutor.interop.onnx import OnnxGraph
 
-    graph, shape = Graph(), q1.shape
+    graph, shape = OnnxGraph(), q1.shape
     acc = graph.add("MatMulInteger", "q1", "q2", np.uint8(zero_point1))
     inputs = {"q1": (TensorProto.UINT8, shape), "q2": (TensorProto.INT8, shape)}
     session = ort_session(graph.model(inputs, {acc: (TensorProto.INT32, shape)}), q1=q1, q2=q2)

@@ -1,38 +1,36 @@
-"""The integer CNN once more, slowly: Python integers and loops.
+"""An integer network once more, slowly: Python integers and loops.
 
-Of qtutor it takes the constants of a QuantizedCNN, as Python integers, and none of its arithmetic.
+Of qtutor it takes the constants of a QuantizedNetwork, as Python integers, and none of its arithmetic.
 """
 
 from exact import into_int32
 
-from qtutor.models.digits.digits_cnn import ARCHITECTURE
-
 
 def run_loops(network, image, product):
-    """Name -> flat list of codes, for the codes of one image as rows of pixels.
+    """Name -> flat list of codes, for the codes of one image, as planes of rows of pixels.
 
     product  (acc, mantissa, shift) -> int32, such as exact_double
     """
     Z = {name: int(qparams.zero_point) for name, qparams in network.qparams.items()}
     # real zeros stand around an image, and what is stored here is code minus zero-point: so 0
-    tensors = {"input": [[[code - Z["input"] for code in row] for row in image]]}
-    codes = {"input": [code for row in image for code in row]}
-    for description in ARCHITECTURE:
-        name, layer = description.name, network.layers[description.name]
-        kind = type(description).__name__
+    tensors = {"input": [[[code - Z["input"] for code in row] for row in plane] for plane in image]}
+    codes = {"input": [code for plane in image for row in plane for code in row]}
+    for node in network.graph.nodes:
+        name, layer = node.name, network.layers[node.name]
+        kind = type(node).__name__
         low, high = layer.output.qmin, layer.output.qmax
 
         def code(y, name=name, low=low, high=high):
             return min(max(y + Z[name], low), high)
 
         if kind == "Conv":
-            planes = convolve(layer, tensors[description.source], product)
+            planes = convolve(layer, tensors[node.source], product)
         elif kind == "Add":
-            planes = add(layer, tensors[description.left], tensors[description.right], product)
+            planes = add(layer, tensors[node.left], tensors[node.right], product)
         elif kind == "Pool":
-            planes = pool(layer, tensors[description.source], product)
+            planes = pool(layer, tensors[node.source], product)
         else:
-            vector = [plane[0][0] for plane in tensors[description.source]]
+            vector = [plane[0][0] for plane in tensors[node.source]]
             planes = linear(layer, vector, product)
         saturated = [[[code(y) for y in row] for row in plane] for plane in planes]
         tensors[name] = [[[q - Z[name] for q in row] for row in plane] for plane in saturated]

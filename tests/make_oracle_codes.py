@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from exact import exact_double, exact_single
 from loop_cnn import run_loops
+from networks import input_codes, integer_network
 
 from qtutor import INT4, INT8, UINT8, IntRange, MinMaxObserver, MSEObserver, QParams, int_range
-from qtutor.models.digits import load_digits, load_digits_cnn
-from qtutor.models.digits.quantized_cnn import input_codes, quantize_cnn, quantize_with_maps
+from qtutor.graph import quantize_network
+from qtutor.models.digits import CNN, load_digits, load_weights
 
 RECORD = Path(__file__).with_name("oracle_codes.npz")
 # name: (exact product, observer, settings of the activations, settings of the weights)
@@ -50,7 +51,7 @@ def recorded_network(record, name):
             strict=True,
         )
     }
-    return quantize_with_maps(load_digits_cnn(), maps, **weight_settings)
+    return quantize_network(CNN, load_weights(), maps, **weight_settings)
 
 
 def digest(codes):
@@ -63,8 +64,7 @@ def main():
     digits = load_digits()
     record = {}
     for name, (product, observer, activations, weight_settings) in NETWORKS.items():
-        network = quantize_cnn(
-            load_digits_cnn(),
+        network = integer_network(
             digits.images[digits.train],
             observer=observer,
             **activations,
@@ -76,7 +76,7 @@ def main():
         record[f"{name}/zero_point"] = [qparams.zero_point for qparams in maps.values()]
         record[f"{name}/limits"] = [(qparams.qmin, qparams.qmax) for qparams in maps.values()]
         images = []
-        for number, image in enumerate(input_codes(network, digits.images[digits.test])[:, 0].tolist()):
+        for number, image in enumerate(input_codes(network, digits.images[digits.test]).tolist()):
             images.append(run_loops(network, image, product))
             print(f"\r{name}: {number + 1}", end="", file=sys.stderr)
         print(file=sys.stderr)

@@ -7,16 +7,16 @@ from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pytest
+from networks import input_codes, integer_network
 from PIL import Image
 
 import qtutor as qt
-from qtutor.models.digits import load_digits, load_digits_cnn
-from qtutor.models.digits.digits_cnn import forward
-from qtutor.models.digits.quantized_cnn import QuantizedCNN, input_codes, quantize_cnn, run
+from qtutor.graph import forward, run
+from qtutor.models.digits import CNN, load_digits, load_weights, to_input
 from qtutor.tutorial.explorers import chapter07
 from qtutor.tutorial.plots import NEUTRAL, QUANTIZED
 
-DIGITS, WEIGHTS = load_digits(), load_digits_cnn()
+DIGITS, WEIGHTS = load_digits(), load_weights()
 RIGHT = {"image": 3, "symmetric": False, "weight_bits": 8, "activation_bits": 8, "mistake": "none"}
 
 
@@ -28,8 +28,7 @@ def facts(drawing):
 @pytest.mark.parametrize(("symmetric", "weight_bits", "activation_bits"), [(False, 8, 8), (True, 4, 6)])
 def test_it_shows_what_the_network_computes(image, symmetric, weight_bits, activation_bits) -> None:
     shown = facts(chapter07.draw_cnn(image, symmetric, weight_bits, activation_bits, "none"))
-    network = quantize_cnn(
-        WEIGHTS,
+    network = integer_network(
         DIGITS.images[DIGITS.train],
         weight_range=qt.int_range(weight_bits),
         activation_range=qt.int_range(activation_bits),
@@ -39,7 +38,7 @@ def test_it_shows_what_the_network_computes(image, symmetric, weight_bits, activ
         assert np.isclose(qparams.scale, network.qparams[name].scale, rtol=5e-4)
         assert qparams.zero_point == network.qparams[name].zero_point
     number = DIGITS.test[image]
-    logits = forward(WEIGHTS, DIGITS.images[number][np.newaxis])["logits"][0]
+    logits = forward(CNN, WEIGHTS, to_input(DIGITS.images[number][np.newaxis]))["logits"][0]
     assert shown["float network"] == str(logits.argmax())
     assert shown["label"] == str(DIGITS.labels[number])
     assert shown["codes changed"] == "0.0 %"
@@ -60,7 +59,7 @@ def test_the_mistakes_are_those_that_they_are_called() -> None:
     for name, layer in network.layers.items():
         if isinstance(layer, qt.QConv2d):
             padded[name] = dataclasses.replace(layer, pad_code=0)
-    expected = run(QuantizedCNN(network.input, padded), q, multiply=qt.multiply_single_rounding)
+    expected = run(dataclasses.replace(network, layers=padded), q, multiply=qt.multiply_single_rounding)
     for name, codes in chapter07.codes(3, False, 8, 8, "pad with raw 0").items():
         assert np.array_equal(codes, expected[name])
     answers = {m: facts(chapter07.draw_cnn(**RIGHT | {"mistake": m})) for m in chapter07.MISTAKES}

@@ -1,4 +1,4 @@
-"""exercises: an answer is judged fairly, told calmly, and a known mistake is called by its name."""
+"""qtutor/tutorial/exercises: an answer is judged fairly, told calmly, and a known mistake is named."""
 
 import ast
 import importlib

@@ -1,7 +1,7 @@
-"""The house keeps its shape: chapter = module = test, imports run one way, the core is small and open.
+"""The house keeps its shape: rooms, imports that run one way, a core that is small and open.
 
-Nothing here lists the chapters.  A core module says in the first line of its docstring which notebook
-teaches it; everything else is found from that.
+Nothing here lists the chapters.  A module says in the first line of its docstring which notebook teaches
+it, and the notebook names its modules in its opening; everything else is found from that.
 """
 
 import ast
@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 import qtutor
@@ -36,14 +37,14 @@ def chapters_of(folder, pattern):
 
 
 NOTEBOOKS = chapters_of(ROOT / "notebooks", r"(\d\d)_\w+\.ipynb")
-# {module: number}, in the order in which a reader meets them
-CORE = {
-    path.stem: match[1]
-    for path in PACKAGE.glob("*.py")
+# {module: number}: what is taught, in the order in which a reader meets it
+TAUGHT = {
+    path.relative_to(PACKAGE).with_suffix("").as_posix(): match[1]
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if "tutorial" not in path.parts
     if (match := re.search(r"Notebook (\d\d)\.$", first_line(path)))
 }
-CORE = dict(sorted(CORE.items(), key=lambda item: item[1]))
-COMING = {"06", "07"} - set(NOTEBOOKS)  # chapters that are written after their modules
+TAUGHT = dict(sorted(TAUGHT.items(), key=lambda item: item[1]))
 
 
 def imports_of(path):
@@ -59,53 +60,83 @@ def imports_of(path):
                 yield node.module
 
 
-# --- chapter = module = test
+# the core is what `import qtutor` brings
+CORE = [module for module in TAUGHT if f"qtutor.{module}" in imports_of(PACKAGE / "__init__.py")]
+# the rooms above it, each of which may import those before it
+ROOMS = ["graph", "engines", "interop", "models", "bench", "tutorial"]
+
+
+# --- a chapter names what it teaches
 
 
 def test_chapters_are_numbered_without_a_gap():
     assert list(NOTEBOOKS) == [f"{number:02}" for number in range(len(NOTEBOOKS))]
 
 
-def test_each_chapter_has_one_module_and_each_module_one_chapter():
-    # chapter 00 looks ahead at all of them, so it has none of its own
-    there = sorted(number for number in CORE.values() if number not in COMING)
-    assert there == [number for number in NOTEBOOKS if number != "00"]
+@pytest.mark.parametrize("number", NOTEBOOKS)
+def test_a_chapter_names_the_modules_that_name_it(number):
+    opening = nbformat.read(NOTEBOOKS[number], as_version=4).cells[0].source
+    named = re.findall(r"\[`(\w+)`\]\(\.\./qtutor/(\S+)\.py\)", opening)
+    assert all(path.rpartition("/")[2] == name for name, path in named)
+    assert sorted(path for _, path in named) == sorted(m for m in TAUGHT if TAUGHT[m] == number)
+    assert named or number == "00"  # which looks ahead at all of them
 
 
 def test_each_chapter_has_exercises_and_an_explorer():
     for folder in ("exercises", "explorers"):
-        assert list(chapters_of(PACKAGE / "tutorial" / folder, r"chapter(\d\d)\.py")) == list(NOTEBOOKS), (
-            folder
-        )
+        there = chapters_of(PACKAGE / "tutorial" / folder, r"chapter(\d\d)\.py")
+        assert list(there) == list(NOTEBOOKS), folder
 
 
-@pytest.mark.parametrize("module", CORE)
-def test_each_module_has_its_test(module):
-    test = ROOT / "tests" / f"test_{module}.py"
+PARTS = {path.stem for folder in ("", "tutorial") for path in (PACKAGE / folder).iterdir()}
+PARTS -= {"__init__", "__pycache__", "py", "tutorial", "bench"}  # the last one only measures
+
+
+@pytest.mark.parametrize("part", sorted(PARTS))
+def test_each_part_of_the_package_has_its_tests(part):
+    test = ROOT / "tests" / f"test_{part}.py"
     assert test.exists()
-    assert first_line(test).startswith(f"qtutor/{module}.py: ")
+    assert re.match(rf"qtutor/(tutorial/)?{part}(\.py)?: ", first_line(test))
 
 
-@pytest.mark.parametrize("module", CORE)
-def test_the_package_names_each_module_and_its_chapter(module):
-    assert f"{module} ({CORE[module]})" in qtutor.__doc__
+def test_the_package_names_each_module_of_the_core_and_its_chapter_and_each_room():
+    for module in CORE:
+        assert f"{module} ({TAUGHT[module]})" in qtutor.__doc__
+    for room in ROOMS:
+        assert re.search(rf"^    {room} ", qtutor.__doc__, re.MULTILINE), room
 
 
 # --- imports run one way
 
 
+def test_every_module_is_of_the_core_or_in_a_room():
+    there = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
+    assert there == {"__init__", *CORE, *ROOMS}
+
+
 @pytest.mark.parametrize("module", CORE)
 def test_a_core_module_imports_only_numpy_and_the_modules_before_it(module):
-    before = list(CORE)[: list(CORE).index(module)]
+    before = CORE[: CORE.index(module)]
     allowed = {"numpy", *sys.stdlib_module_names}
     for name in imports_of(PACKAGE / f"{module}.py"):
         top, *rest = name.split(".")
         assert top in allowed or (top == "qtutor" and rest and rest[0] in before), f"{module} imports {name}"
 
 
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_the_core_itself_and_the_rooms_before_it(room):
+    allowed = {*CORE, *ROOMS[: ROOMS.index(room) + 1]}
+    files = [PACKAGE / f"{room}.py"] if (PACKAGE / f"{room}.py").exists() else (PACKAGE / room).rglob("*.py")
+    for path in files:
+        for name in imports_of(path):
+            top, *rest = name.split(".")
+            assert top != "qtutor" or (rest and rest[0] in allowed), f"{path.name} imports {name}"
+
+
 def test_the_package_imports_the_core_alone():
-    names = [name for name in imports_of(PACKAGE / "__init__.py")]
-    assert set(names) <= {f"qtutor.{module}" for module in CORE}
+    # else CORE, which follows from it, would hold whatever is taught
+    names = set(imports_of(PACKAGE / "__init__.py"))
+    assert names == {f"qtutor.{module}" for module in CORE} and not {*CORE} & {*ROOMS}
 
 
 def test_import_qtutor_loads_numpy_and_nothing_else():
@@ -128,7 +159,7 @@ def test_import_qtutor_loads_numpy_and_nothing_else():
 
 
 def test_the_core_fits_one_sitting():
-    files = [PACKAGE / f"{module}.py" for module in CORE if CORE[module] <= "07"]
+    files = [PACKAGE / f"{module}.py" for module in CORE]
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files) <= 1750
 
 

@@ -1,4 +1,4 @@
-"""qtutor/models/digits: the digits, the network, its weights, and the script that trained them."""
+"""qtutor/models: the digits, the network, its weights, and the script that trained them."""
 
 import subprocess
 import sys
@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 
 import qtutor as qt
-from qtutor.models.digits import digits_cnn, load_digits, load_digits_cnn, make_digits, train
-from qtutor.models.digits.digits_cnn import ARCHITECTURE, EPSILON, Add, Conv, forward, weight_shapes
+from qtutor.graph import EPSILON, Conv, convolve, forward, weight_shapes
+from qtutor.models.digits import CNN, load_digits, load_weights, make_digits, to_input, train
 
 DIGITS = load_digits()
-WEIGHTS = load_digits_cnn()
+WEIGHTS = load_weights()
 BATCH_NORM = ("gamma", "beta", "mean", "variance")
 
 
 @pytest.fixture(scope="module")
 def tensors() -> dict[str, np.ndarray]:
     """Every tensor of the training digits."""
-    return forward(WEIGHTS, DIGITS.images[DIGITS.train])
+    return forward(CNN, WEIGHTS, to_input(DIGITS.images[DIGITS.train]))
 
 
 # --- the digits
@@ -84,7 +84,7 @@ def test_data_cannot_be_changed_by_accident() -> None:
 
 
 def test_loading_needs_neither_matplotlib_nor_tqdm() -> None:
-    code = "import sys, qtutor.models.digits.digits_cnn; print({'matplotlib', 'tqdm'} & set(sys.modules))"
+    code = "import sys, qtutor.models.digits; print({'matplotlib', 'tqdm'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
 
@@ -93,14 +93,14 @@ def test_loading_needs_neither_matplotlib_nor_tqdm() -> None:
 
 
 def test_the_weights_are_those_that_the_architecture_names() -> None:
-    assert {name: w.shape for name, w in WEIGHTS.items()} == weight_shapes()
+    assert {name: w.shape for name, w in WEIGHTS.items()} == weight_shapes(CNN)
     assert all(w.dtype == np.float32 and np.isfinite(w).all() for w in WEIGHTS.values())
     trained = [w.size for name, w in WEIGHTS.items() if not name.endswith(("mean", "variance"))]
     assert sum(trained) == 6082
 
 
 def test_forward_returns_every_tensor_in_order() -> None:
-    tensors = forward(WEIGHTS, DIGITS.images[:3])
+    tensors = forward(CNN, WEIGHTS, to_input(DIGITS.images[:3]))
     assert {name: x.shape for name, x in tensors.items()} == {
         "input": (3, 1, 8, 8),
         "stem": (3, 24, 8, 8),
@@ -115,7 +115,7 @@ def test_forward_returns_every_tensor_in_order() -> None:
         "pool": (3, 48),
         "logits": (3, 10),
     }
-    assert list(tensors) == ["input"] + [layer.name for layer in ARCHITECTURE]
+    assert list(tensors) == ["input"] + [layer.name for layer in CNN.nodes]
     assert all(x.dtype == np.float32 for x in tensors.values())
 
 
@@ -135,24 +135,16 @@ def test_batch_norms_know_the_statistics_of_the_training_digits(tensors) -> None
         assert np.abs(x.std(axis=(0, 2, 3)) / gamma - 1).max() < 0.25, name
 
 
-def test_every_layer_reads_only_tensors_that_exist_already() -> None:
-    known = {"input"}
-    for layer in ARCHITECTURE:
-        sources = {layer.left, layer.right} if isinstance(layer, Add) else {layer.source}
-        assert sources <= known
-        known.add(layer.name)
-
-
 def test_the_weights_reach_98_percent_on_a_split_that_chose_nothing() -> None:
     assert train.accuracy(WEIGHTS, DIGITS, DIGITS.test) >= 0.98
 
 
-@pytest.mark.parametrize("layer", [layer for layer in ARCHITECTURE if isinstance(layer, Conv)], ids=str)
+@pytest.mark.parametrize("layer", [layer for layer in CNN.nodes if isinstance(layer, Conv)], ids=str)
 def test_convolution_equals_its_definition_in_loops(layer) -> None:
     rng = np.random.default_rng(1)
     x = rng.integers(-9, 10, (2, layer.in_channels, 4, 4))
-    weight = rng.integers(-9, 10, weight_shapes()[f"{layer.name}.weight"])
-    y = digits_cnn.convolve(x, weight, layer)
+    weight = rng.integers(-9, 10, weight_shapes(CNN)[f"{layer.name}.weight"])
+    y = convolve(x, weight, layer)
     size, edge = 4 // layer.stride, layer.kernel // 2
     assert y.shape == (2, layer.out_channels, size, size)
     for n, o, h, w in rng.integers(0, y.shape, (40, 4)):
@@ -170,7 +162,7 @@ def test_folding_the_batch_norms_into_the_convolutions_changes_nothing() -> None
     Source: Jacob et al. 2018, arXiv:1712.05877, section 3.2.
     """
     folded = dict(WEIGHTS)
-    for layer in ARCHITECTURE:
+    for layer in CNN.nodes:
         if isinstance(layer, Conv):
             gamma, beta, mean, variance = (WEIGHTS[f"{layer.name}.{v}"] for v in BATCH_NORM)
             factor = gamma / np.sqrt(variance + EPSILON)
@@ -179,15 +171,15 @@ def test_folding_the_batch_norms_into_the_convolutions_changes_nothing() -> None
             folded[f"{layer.name}.gamma"] = np.ones_like(gamma)
             folded[f"{layer.name}.mean"] = np.zeros_like(mean)
             folded[f"{layer.name}.variance"] = np.full_like(variance, 1 - EPSILON)
-    images = DIGITS.images[DIGITS.validation]
-    exact, again = forward(WEIGHTS, images), forward(folded, images)
+    x = to_input(DIGITS.images[DIGITS.validation])
+    exact, again = forward(CNN, WEIGHTS, x), forward(CNN, folded, x)
     for name, x in exact.items():
         assert np.abs(x - again[name]).max() < 1e-4 * np.abs(x).max(), name
 
 
 def test_no_channel_is_dead(tensors) -> None:
     """A dead channel has a folded scale near 0; its int32 bias overflows and its shift runs away."""
-    for layer in ARCHITECTURE:
+    for layer in CNN.nodes:
         if isinstance(layer, Conv):
             gamma, variance = WEIGHTS[f"{layer.name}.gamma"], WEIGHTS[f"{layer.name}.variance"]
             factor = np.abs(gamma) / np.sqrt(variance + EPSILON)
@@ -196,7 +188,7 @@ def test_no_channel_is_dead(tensors) -> None:
             assert tensors[layer.name].std(axis=(0, 2, 3)).min() > 0, layer.name
 
 
-@pytest.mark.parametrize("name", [layer.name for layer in ARCHITECTURE])
+@pytest.mark.parametrize("name", [layer.name for layer in CNN.nodes])
 def test_zero_points_are_neither_0_nor_at_an_end_of_the_range(name, tensors) -> None:
     """So that what a chapter shows about zero-points is shown on a zero-point that matters."""
     qparams = qt.choose_qparams(tensors[name].min(), tensors[name].max())
@@ -221,7 +213,7 @@ def test_the_input_is_exact_with_one_code_for_each_pixel_value(tensors) -> None:
 )
 def test_images_on_another_scale_are_refused(images, error, message) -> None:
     with pytest.raises(error, match=message):
-        forward(WEIGHTS, images)
+        to_input(images)
 
 
 @pytest.mark.parametrize(
@@ -233,13 +225,13 @@ def test_images_on_another_scale_are_refused(images, error, message) -> None:
 )
 def test_weights_of_another_network_are_refused(changed, message) -> None:
     with pytest.raises(ValueError, match=message):
-        forward(WEIGHTS | changed, DIGITS.images[:1])
+        forward(CNN, WEIGHTS | changed, to_input(DIGITS.images[:1]))
 
 
 def test_a_missing_weight_is_named() -> None:
     weights = {name: w for name, w in WEIGHTS.items() if name != "down.pointwise.gamma"}
     with pytest.raises(ValueError, match=r"weights lack 'down\.pointwise\.gamma'"):
-        forward(weights, DIGITS.images[:1])
+        forward(CNN, weights, to_input(DIGITS.images[:1]))
 
 
 # --- the training
@@ -252,7 +244,7 @@ def test_gradients_equal_finite_differences() -> None:
         w += 0.1 * rng.normal(size=w.shape)
     x, labels = rng.normal(size=(4, 1, 8, 8)), np.array([3, 1, 4, 1])
     _, gradients, _ = train.loss_and_gradients(weights, x, labels)
-    trained = [name for name in weight_shapes() if not name.endswith(("mean", "variance"))]
+    trained = [name for name in weight_shapes(CNN) if not name.endswith(("mean", "variance"))]
     assert sorted(gradients) == sorted(trained)
     step = 1e-6
     for name in trained:

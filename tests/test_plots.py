@@ -1,4 +1,4 @@
-"""plots.py: a figure says in words what it shows, and its text changes exactly when the figure does."""
+"""qtutor/tutorial/plots.py: a figure says in words what it shows, and its text changes when it does."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The digits CNN as an ONNX graph, for engines that others wrote to run (an instrument; needs `onnx`).
+"""A quantized network as an ONNX graph, for engines that others wrote to run (needs the package `onnx`).
 
 There are two graphs of one network, both from int8 codes of the input to int8 codes of every tensor:
 
@@ -23,9 +23,8 @@ from onnx import TensorProto, helper, numpy_helper
 from qtutor.affine import QParams
 from qtutor.engines import ort_dequantize_linear, ort_quantize_linear
 from qtutor.fixedpoint import INT32, FixedPointMultiplier, Multiply
+from qtutor.graph import Add, Conv, Graph, Linear, Pool, QuantizedNetwork
 from qtutor.layers import SPARE_BITS, QAdd, QAveragePool, QConv2d, QLinear
-from qtutor.models.digits.digits_cnn import ARCHITECTURE, SLOPE, Add, Conv, Linear, Pool
-from qtutor.models.digits.quantized_cnn import QuantizedCNN
 from qtutor.rounding import INT8
 
 SPACE = np.array([2, 3], np.int64)  # the axes height and width
@@ -34,10 +33,10 @@ OPSET, IR_VERSION = 21, 10  # of 2024: what is installed today reads them
 Ports = Mapping[str, tuple[int, Sequence[int | None]]]
 
 
-class Graph:
+class OnnxGraph:
     """Nodes and constants, in the order of computation.  A tensor goes by its name.
 
-    >>> graph = Graph()
+    >>> graph = OnnxGraph()
     >>> graph.add("Add", "x", np.int64(3), name="y")
     'y'
     >>> list(graph.nodes[0].input), numpy_helper.to_array(graph.constants[0]).item()
@@ -77,15 +76,15 @@ class Graph:
 
 # (graph, acc, mantissa, shift) -> the product, as the name of an int64 tensor; acc is one, too, and mantissa
 # and shift are int64 arrays that broadcast against it
-MultiplyNodes = Callable[[Graph, str, np.ndarray, np.ndarray], str]
+MultiplyNodes = Callable[[OnnxGraph, str, np.ndarray, np.ndarray], str]
 
 
-def single_rounding_nodes(graph: Graph, acc: str, mantissa: np.ndarray, shift: np.ndarray) -> str:
+def single_rounding_nodes(graph: OnnxGraph, acc: str, mantissa: np.ndarray, shift: np.ndarray) -> str:
     """What multiply_single_rounding computes: floor((acc * mantissa + half) / 2**(31 + shift)).
 
     Not saturated at int32, since codes are: they end sooner.
 
-    >>> graph = Graph()
+    >>> graph = OnnxGraph()
     >>> _ = single_rounding_nodes(graph, "acc", np.int64(2**30), np.int64(7))
     >>> [node.op_type for node in graph.nodes]
     ['Mul', 'Add', 'Mod', 'Sub', 'Div']
@@ -95,10 +94,10 @@ def single_rounding_nodes(graph: Graph, acc: str, mantissa: np.ndarray, shift: n
     return floor_divide(graph, graph.add("Add", product, divisor >> 1), divisor)
 
 
-def double_rounding_nodes(graph: Graph, acc: str, mantissa: np.ndarray, shift: np.ndarray) -> str:
+def double_rounding_nodes(graph: OnnxGraph, acc: str, mantissa: np.ndarray, shift: np.ndarray) -> str:
     """What multiply_double_rounding computes: floor((acc * mantissa + 2**30) / 2**31), then / 2**shift.
 
-    >>> graph = Graph()
+    >>> graph = OnnxGraph()
     >>> _ = double_rounding_nodes(graph, "acc", np.int64(2**30), np.int64(7))
     >>> [node.op_type for node in graph.nodes]
     ['Mul', 'Add', 'Mod', 'Sub', 'Div', 'Abs', 'Add', 'Div', 'Sign', 'Mul']
@@ -115,28 +114,29 @@ def double_rounding_nodes(graph: Graph, acc: str, mantissa: np.ndarray, shift: n
     return graph.add("Mul", graph.add("Sign", high), size)
 
 
-def floor_divide(graph: Graph, x: str, divisor: np.ndarray | np.generic) -> str:
+def floor_divide(graph: OnnxGraph, x: str, divisor: np.ndarray | np.generic) -> str:
     """floor(x / divisor).  Div truncates, but Mod is in 0..divisor - 1, and x - Mod leaves no remainder."""
     return graph.add("Div", graph.add("Sub", x, graph.add("Mod", x, divisor)), divisor)
 
 
-def export_integers(network: QuantizedCNN, *, multiply: MultiplyNodes) -> onnx.ModelProto:
+def export_integers(network: QuantizedNetwork, *, multiply: MultiplyNodes) -> onnx.ModelProto:
     """The network in integer operators: there is no float in the graph.
 
-    network   from quantize_cnn, all codes within int8, else ValueError
+    network   from quantize_network, all codes within int8, else ValueError
     multiply  single_rounding_nodes or double_rounding_nodes; as for `run`, there is no default
 
     Its codes are those of run(network, q, multiply=multiply_single_rounding), or multiply_double_rounding.
 
-    >>> from qtutor.models.digits import load_digits, load_digits_cnn
-    >>> from qtutor.models.digits.quantized_cnn import quantize_cnn
-    >>> network = quantize_cnn(load_digits_cnn(), load_digits().images[:100])
+    >>> from qtutor.graph import calibrate, quantize_network
+    >>> from qtutor.models.digits import CNN, load_digits, load_weights, to_input
+    >>> maps = calibrate(CNN, load_weights(), to_input(load_digits().images[:100]))
+    >>> network = quantize_network(CNN, load_weights(), maps)
     >>> graph = export_integers(network, multiply=double_rounding_nodes).graph
     >>> sorted({helper.tensor_dtype_to_np_dtype(constant.data_type).name for constant in graph.initializer})
     ['int32', 'int64', 'int8']
     """
     _check_int8(network)
-    graph = Graph()
+    graph = OnnxGraph()
 
     def centred(source: str, qparams: QParams) -> str:
         return graph.add("Sub", graph.add("Cast", source, to=TensorProto.INT64), np.int64(qparams.zero_point))
@@ -146,11 +146,11 @@ def export_integers(network: QuantizedCNN, *, multiply: MultiplyNodes) -> onnx.M
         mantissa, shift = (x.astype(np.int64).reshape(shape) for x in (multiplier.mantissa, multiplier.shift))
         return multiply(graph, acc, mantissa, shift)
 
-    for description in ARCHITECTURE:
-        layer = network.layers[description.name]
-        match description:
+    for node in network.graph.nodes:
+        layer = network.layers[node.name]
+        match node:
             case Conv(source=source) | Linear(source=source):
-                if isinstance(description, Conv):
+                if isinstance(node, Conv):
                     operator, weight, axes, attributes = "ConvInteger", layer.weight.q, 2, _geometry(layer)
                 else:
                     operator, weight, axes, attributes = "MatMulInteger", layer.weight.q.T, 0, {}
@@ -171,32 +171,33 @@ def export_integers(network: QuantizedCNN, *, multiply: MultiplyNodes) -> onnx.M
                 y = times(acc, layer.output_multiplier)
         q = graph.add("Add", y, np.int64(layer.output.zero_point))
         q = graph.add("Clip", q, np.int64(layer.output.qmin), np.int64(layer.output.qmax))
-        graph.add("Cast", q, to=TensorProto.INT8, name=description.name)
-    return _with_every_tensor(graph)
+        graph.add("Cast", q, to=TensorProto.INT8, name=node.name)
+    return _with_every_tensor(graph, network.graph)
 
 
 # ---- quantized operators ------------------------------------------------------------------------------
 
 
-def export_qlinear(network: QuantizedCNN) -> onnx.ModelProto:
+def export_qlinear(network: QuantizedNetwork) -> onnx.ModelProto:
     """The network in quantized operators, which take scales and zero-points.
 
-    network  from quantize_cnn, all codes within int8, else ValueError
+    network  from quantize_network, all codes within int8, else ValueError
 
     Convolution is QLinearConv, as is the last layer, since QLinearMatMul has no bias; the average pool is
     QLinearMatMul with weights 1 / count; the residual add is DequantizeLinear, Add, QuantizeLinear.  A
     LeakyRelu behind a QLinearConv would round a second time, which makes another network.  But as rounding
     keeps the order, max(x, slope * x) is the larger of two QLinearConv, one at scale output.scale / slope.
 
-    >>> from qtutor.models.digits import load_digits, load_digits_cnn
-    >>> from qtutor.models.digits.quantized_cnn import quantize_cnn
-    >>> network = quantize_cnn(load_digits_cnn(), load_digits().images[:100])
+    >>> from qtutor.graph import calibrate, quantize_network
+    >>> from qtutor.models.digits import CNN, load_digits, load_weights, to_input
+    >>> maps = calibrate(CNN, load_weights(), to_input(load_digits().images[:100]))
+    >>> network = quantize_network(CNN, load_weights(), maps)
     >>> operators = [node.op_type for node in export_qlinear(network).graph.node]
     >>> {name: operators.count(name) for name in ("QLinearConv", "Max", "QLinearMatMul", "QuantizeLinear")}
     {'QLinearConv': 13, 'Max': 5, 'QLinearMatMul': 1, 'QuantizeLinear': 2}
     """
     _check_int8(network)
-    graph = Graph()
+    graph = OnnxGraph()
 
     def convolve(source: str, layer: Any, weight: np.ndarray, slope: float = 1.0, **attributes: Any) -> str:
         scale = layer.weight.qparams.scale
@@ -213,13 +214,15 @@ def export_qlinear(network: QuantizedCNN) -> onnx.ModelProto:
     def dequantized(source: str, qparams: QParams) -> str:
         return graph.add("DequantizeLinear", source, qparams.scale, _zero_point(qparams))
 
-    for description in ARCHITECTURE:
-        layer = network.layers[description.name]
-        match description:
+    for node in network.graph.nodes:
+        layer = network.layers[node.name]
+        match node:
             case Conv(source=source):
                 q = convolve(source, layer, layer.weight.q, **_geometry(layer))
-                if layer.negative_multiplier is not None:
-                    negative = convolve(source, layer, layer.weight.q, SLOPE, **_geometry(layer))
+                if node.slope == 0:
+                    q = graph.add("Max", q, _zero_point(layer.output))
+                elif node.slope < 1:
+                    negative = convolve(source, layer, layer.weight.q, node.slope, **_geometry(layer))
                     q = graph.add("Max", q, negative)
             case Linear(source=source):
                 pixel = graph.add("Unsqueeze", source, SPACE)
@@ -236,8 +239,8 @@ def export_qlinear(network: QuantizedCNN) -> onnx.ModelProto:
                 q = graph.add("QuantizeLinear", x, layer.output.scale, _zero_point(layer.output))
         # engines saturate at the ends of int8, and a smaller range ends sooner
         ends = (np.int8(layer.output.qmin), np.int8(layer.output.qmax))
-        graph.add("Clip", q, *ends, name=description.name)
-    return _with_every_tensor(graph)
+        graph.add("Clip", q, *ends, name=node.name)
+    return _with_every_tensor(graph, network.graph)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,43 +260,43 @@ class FloatAdd:
         return ort_quantize_linear(x1 + x2, self.output.scale, self.output.zero_point, self.output.to)
 
 
-def float_network(network: QuantizedCNN) -> QuantizedCNN:
+def float_network(network: QuantizedNetwork) -> QuantizedNetwork:
     """The same codes, biases and maps, but multipliers and sums in float32, as ONNX Runtime has them.
 
     To be run with multiply_float; then its codes are those of export_qlinear(network).
 
-    >>> from qtutor.models.digits import load_digits, load_digits_cnn
-    >>> from qtutor.models.digits.quantized_cnn import quantize_cnn
-    >>> network = quantize_cnn(load_digits_cnn(), load_digits().images[:100])
+    >>> from qtutor.graph import calibrate, quantize_network
+    >>> from qtutor.models.digits import CNN, load_digits, load_weights, to_input
+    >>> maps = calibrate(CNN, load_weights(), to_input(load_digits().images[:100]))
+    >>> network = quantize_network(CNN, load_weights(), maps)
     >>> float_network(network).layers["pool"].multiplier.dtype
     dtype('float32')
     """
     layers: dict[str, Any] = {}
-    for description in ARCHITECTURE:
-        layer = network.layers[description.name]
+    for node in network.graph.nodes:
+        layer = network.layers[node.name]
         match layer:
             case QAdd(left=left, right=right, output=output):
-                layers[description.name] = FloatAdd(left, right, output)
+                layers[node.name] = FloatAdd(left, right, output)
             case QAveragePool(input=input, output=output, count=count):
                 M = input.scale * np.float32(1 / count) / output.scale
-                layers[description.name] = replace(layer, multiplier=M)
+                layers[node.name] = replace(layer, multiplier=M)
             case _:
-                M = layer.input.scale * layer.weight.qparams.scale / layer.output.scale
-                negative = None if layer.negative_multiplier is None else np.float32(SLOPE) * M  # exact: 1/8
-                layers[description.name] = replace(layer, multiplier=M, negative_multiplier=negative)
+                product, slope = layer.input.scale * layer.weight.qparams.scale, getattr(node, "slope", 1.0)
+                M, negative = product / layer.output.scale, None
+                if slope < 1:
+                    negative = product / (layer.output.scale / np.float32(slope)) if slope else 0 * M
+                layers[node.name] = replace(layer, multiplier=M, negative_multiplier=negative)
     return replace(network, layers=layers)
 
 
 # ---- what both need -----------------------------------------------------------------------------------
 
 
-def _with_every_tensor(graph: Graph) -> onnx.ModelProto:
+def _with_every_tensor(nodes: OnnxGraph, graph: Graph) -> onnx.ModelProto:
     """The network's graph; every tensor is an output, and the number of images is open."""
-    outputs = {
-        layer.name: (TensorProto.INT8, [None] * (2 if isinstance(layer, Pool | Linear) else 4))
-        for layer in ARCHITECTURE
-    }
-    return graph.model({"input": (TensorProto.INT8, [None, 1, 8, 8])}, outputs)
+    ports = {name: (TensorProto.INT8, [None, *shape]) for name, shape in graph.shapes.items()}
+    return nodes.model({"input": ports.pop("input")}, ports)
 
 
 def _zero_point(qparams: QParams) -> np.ndarray:
@@ -304,13 +307,13 @@ def _geometry(layer: QConv2d) -> dict[str, Any]:
     return {"pads": [layer.padding] * 4, "strides": [layer.stride] * 2, "group": layer.groups}
 
 
-def _check_int8(network: QuantizedCNN) -> None:
+def _check_int8(network: QuantizedNetwork) -> None:
     for name, qparams in network.qparams.items():
         if not INT8.qmin <= qparams.qmin < qparams.qmax <= INT8.qmax:
             raise ValueError(f"the graph has int8 codes, got {qparams.qmin}..{qparams.qmax} for {name}")
     for name, layer in network.layers.items():
         if isinstance(layer, FloatAdd):
-            raise TypeError(f"the graph is made from what quantize_cnn returns, got FloatAdd for {name}")
+            raise TypeError(f"the graph is made from what quantize_network returns, got FloatAdd for {name}")
         if isinstance(layer, QConv2d | QLinear) and layer.weight.q.dtype != np.int8:
             raise ValueError(f"the graph has int8 weights, got {layer.weight.q.dtype} for {name}")
         if isinstance(layer, QConv2d) and layer.pad_code != layer.input.zero_point:

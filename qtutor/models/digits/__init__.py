@@ -1,6 +1,15 @@
-"""The data that the chapters run on: real handwritten digits, and a small CNN that was trained on them.
+"""Real handwritten digits, and a small CNN that was trained on them: the running example of every chapter.
+
+    input 1x8x8 -> stem 24x8x8 -> block1 (depthwise, pointwise, + stem) -> down (depthwise / 2, pointwise)
+    48x4x4 -> block2 (depthwise, pointwise, + down) -> pool 48 -> logits 10             6,082 parameters
+
+A batch norm follows each convolution, then a leaky ReLU, except where the result is added to another
+tensor: there nothing follows, and nothing follows the addition.  So the tensors have a negative side that
+is small but not empty, and their zero-points lie inside the integer range.
 
 Where each file comes from, its licence and how to make it again: README.md beside this module.
+Sources: depthwise separable convolution, Howard et al. 2017, arXiv:1704.04861, section 3.1; a block that
+ends without an activation before its addition, Sandler et al. 2018, arXiv:1801.04381, section 3.
 """
 
 from pathlib import Path
@@ -8,7 +17,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Digits", "load_digits", "load_digits_cnn"]
+from qtutor.graph import Add, Conv, Graph, Linear, Pool
+
+__all__ = ["CNN", "Digits", "load_digits", "load_weights", "to_input"]
+
+MAX_PIXEL = 16  # a pixel counts the inked dots of a 4x4 cell: 0..16
+SLOPE = 0.125  # of the leaky ReLU for x < 0: a power of two, which is a shift for integers
+
+CNN = Graph(
+    (
+        Conv("stem", "input", 1, 24, slope=SLOPE),
+        Conv("block1.depthwise", "stem", 24, 24, depthwise=True, slope=SLOPE),
+        Conv("block1.pointwise", "block1.depthwise", 24, 24, kernel=1),
+        Add("block1.add", "block1.pointwise", "stem"),
+        Conv("down.depthwise", "block1.add", 24, 24, stride=2, depthwise=True, slope=SLOPE),
+        Conv("down.pointwise", "down.depthwise", 24, 48, kernel=1, slope=SLOPE),
+        Conv("block2.depthwise", "down.pointwise", 48, 48, depthwise=True, slope=SLOPE),
+        Conv("block2.pointwise", "block2.depthwise", 48, 48, kernel=1),
+        Add("block2.add", "block2.pointwise", "down.pointwise"),
+        Pool("pool", "block2.add"),
+        Linear("logits", "pool", 48, 10),
+    ),
+    input_shape=(1, 8, 8),
+)
 
 
 class Digits(NamedTuple):
@@ -35,16 +66,34 @@ def load_digits() -> Digits:
     return Digits(**_load("digits.npz"))
 
 
-def load_digits_cnn() -> dict[str, np.ndarray]:
-    """The trained weights of the network in `digits_cnn`: name -> float32 array, read-only.
+def load_weights() -> dict[str, np.ndarray]:
+    """The trained weights of `CNN`: name -> float32 array, read-only.
 
-    Convolutions and batch norms are kept apart (not folded); `weight_shapes` there lists names and shapes.
+    Convolutions and batch norms are kept apart (not folded); `weight_shapes(CNN)` lists names and shapes.
 
-    >>> weights = load_digits_cnn()
+    >>> weights = load_weights()
     >>> weights["stem.weight"].shape, weights["stem.weight"].dtype
     ((24, 1, 3, 3), dtype('float32'))
     """
-    return _load("digits_cnn.npz")
+    return _load("weights.npz")
+
+
+def to_input(images: np.ndarray) -> np.ndarray:
+    """Pixels as the network takes them: (n, 8, 8) integers 0..16 -> (n, 1, 8, 8) float32 0..1.
+
+    Raises TypeError for pixels that are not integers, ValueError for another shape or a pixel beyond 0..16.
+
+    >>> to_input(np.full((2, 8, 8), 4))[1, 0, 0, :2].tolist()
+    [0.25, 0.25]
+    """
+    images = np.asarray(images)
+    if images.dtype.kind not in "iu":  # pixels that were divided by 16 before would be divided twice
+        raise TypeError(f"images must be integers 0..{MAX_PIXEL}, got {images.dtype}")
+    if images.ndim != 3 or images.shape[1:] != (8, 8):
+        raise ValueError(f"images must have the shape (n, 8, 8), got {images.shape}")
+    if images.size and (images.min() < 0 or images.max() > MAX_PIXEL):
+        raise ValueError(f"pixels must lie in 0..{MAX_PIXEL}, got {images.min()}..{images.max()}")
+    return np.divide(images[:, np.newaxis], MAX_PIXEL, dtype=np.float32)
 
 
 def _load(file: str) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Train the running network and write digits_cnn.npz: python -m qtutor.models.digits.train
+"""Train the running network and write weights.npz: python -m qtutor.models.digits.train
 
 Plain NumPy: a forward pass that keeps what the gradients need, the chain rule from layer to layer, Adam
 (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1) with a rate that falls along half a cosine, weight decay,
@@ -12,11 +12,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from qtutor.models.digits import Digits, load_digits
-from qtutor.models.digits.digits_cnn import (
-    ARCHITECTURE,
+from qtutor.graph import (
     EPSILON,
-    SLOPE,
     Add,
     Conv,
     Linear,
@@ -28,9 +25,9 @@ from qtutor.models.digits.digits_cnn import (
     mix_channels,
     pad,
     taps,
-    to_input,
     weight_shapes,
 )
+from qtutor.models.digits import CNN, Digits, load_digits, to_input
 
 SEED = 1  # seed 0 gave block1.add the int8 zero-point 0, where the chapters would have nothing to show
 EPOCHS = 60
@@ -73,7 +70,7 @@ def train(digits: Digits, seed: int = SEED, epochs: int = EPOCHS) -> Weights:
 def initial_weights(rng: np.random.Generator) -> Weights:
     """Normal, of variance 2 / fan_in (He et al. 2015, arXiv:1502.01852, equation 10); batch norms neutral."""
     weights = {}
-    for name, shape in weight_shapes().items():
+    for name, shape in weight_shapes(CNN).items():
         if name.endswith("weight"):
             array = rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
         else:
@@ -111,49 +108,50 @@ def loss_and_gradients(
 
     x is (n, 1, 8, 8), as `to_input` gives it; labels are n integers 0..9.  All floats have the dtype of x.
     """
-    # As digits_cnn.forward, but the batch norms take the mean and the variance of this very batch.
+    # As forward, but the batch norms take the mean and the variance of this very batch.
     tensors, convolved, statistics = {"input": x}, {}, {}
-    for layer in ARCHITECTURE:
-        match layer:
+    for node in CNN.nodes:
+        match node:
             case Conv(name=name):
-                y = convolved[name] = convolve(tensors[layer.source], weights[f"{name}.weight"], layer)
+                y = convolved[name] = convolve(tensors[node.source], weights[f"{name}.weight"], node)
                 mean, variance = statistics[name] = y.mean(axis=(0, 2, 3)), y.var(axis=(0, 2, 3))
                 y = batch_norm(y, weights[f"{name}.gamma"], weights[f"{name}.beta"], mean, variance)
-                tensors[name] = leaky_relu(y) if layer.activation else y
+                tensors[name] = leaky_relu(y, node.slope)
             case Add(name=name):
-                tensors[name] = tensors[layer.left] + tensors[layer.right]
+                tensors[name] = tensors[node.left] + tensors[node.right]
             case Pool(name=name):
-                tensors[name] = tensors[layer.source].mean(axis=(2, 3))
+                tensors[name] = tensors[node.source].mean(axis=(2, 3))
             case Linear(name=name):
-                tensors[name] = tensors[layer.source] @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+                tensors[name] = tensors[node.source] @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
 
     # d[name]: gradient of the loss for that tensor, a sum over the layers that read it.
     d = {name: np.zeros_like(tensor) for name, tensor in tensors.items()}
     loss, d["logits"] = cross_entropy(tensors["logits"], labels)
     gradients: Weights = {}
-    for layer in reversed(ARCHITECTURE):
-        dy = d[layer.name]
-        match layer:
+    for node in reversed(CNN.nodes):
+        dy = d[node.name]
+        match node:
             case Linear(name=name):
-                gradients[f"{name}.weight"] = dy.T @ tensors[layer.source]
+                gradients[f"{name}.weight"] = dy.T @ tensors[node.source]
                 gradients[f"{name}.bias"] = dy.sum(axis=0)
-                d[layer.source] += dy @ weights[f"{name}.weight"]
+                d[node.source] += dy @ weights[f"{name}.weight"]
             case Pool():
-                height, width = tensors[layer.source].shape[2:]
-                d[layer.source] += dy[:, :, np.newaxis, np.newaxis] / (height * width)
+                height, width = tensors[node.source].shape[2:]
+                d[node.source] += dy[:, :, np.newaxis, np.newaxis] / (height * width)
             case Add():
-                d[layer.left] += dy
-                d[layer.right] += dy
+                d[node.left] += dy
+                d[node.right] += dy
             case Conv(name=name):
-                if layer.activation:
-                    dy = np.where(tensors[name] > 0, dy, SLOPE * dy)  # leaky ReLU keeps the sign of its input
+                dy = np.where(
+                    tensors[name] > 0, dy, node.slope * dy
+                )  # leaky ReLU keeps the sign of its input
                 dy, gradients[f"{name}.gamma"], gradients[f"{name}.beta"] = batch_norm_backward(
                     dy, convolved[name], weights[f"{name}.gamma"], *statistics[name]
                 )
                 dx, gradients[f"{name}.weight"] = convolve_backward(
-                    dy, tensors[layer.source], weights[f"{name}.weight"], layer
+                    dy, tensors[node.source], weights[f"{name}.weight"], node
                 )
-                d[layer.source] += dx
+                d[node.source] += dx
     return loss, gradients, statistics
 
 
@@ -185,34 +183,34 @@ def batch_norm_backward(
 
 
 def convolve_backward(
-    dy: np.ndarray, x: np.ndarray, weight: np.ndarray, layer: Conv
+    dy: np.ndarray, x: np.ndarray, weight: np.ndarray, node: Conv
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gradients of `convolve` for x and weight: each tap that fed y gets its share of dy back."""
-    padded = pad(x, layer.kernel)
+    padded = pad(x, node.kernel)
     d_padded, d_weight = np.zeros_like(padded), np.zeros_like(weight)
-    views, d_views = (taps(array, layer.kernel, layer.stride) for array in (padded, d_padded))
+    views, d_views = (taps(array, node.kernel, node.stride) for array in (padded, d_padded))
     for (i, j, view), (_, _, d_view) in zip(views, d_views, strict=True):
-        if layer.depthwise:
+        if node.depthwise:
             d_weight[:, 0, i, j] = (dy * view).sum(axis=(0, 2, 3))
             d_view += weight[:, 0, i, j, np.newaxis, np.newaxis] * dy
         else:
             d_weight[:, :, i, j] = np.tensordot(dy, view, axes=((0, 2, 3), (0, 2, 3)))
             d_view += mix_channels(weight[:, :, i, j].T, dy)
-    edge = layer.kernel // 2
+    edge = node.kernel // 2
     return d_padded[:, :, edge : edge + x.shape[2], edge : edge + x.shape[3]], d_weight
 
 
 def accuracy(weights: Weights, digits: Digits, indices: np.ndarray) -> float:
     """The share of these digits, 0 to 1, whose largest logit is that of their label."""
-    predicted = forward(weights, digits.images[indices])["logits"].argmax(axis=1)
+    predicted = forward(CNN, weights, to_input(digits.images[indices]))["logits"].argmax(axis=1)
     return float(np.mean(predicted == digits.labels[indices]))
 
 
 def main() -> None:
-    """Train, write digits_cnn.npz beside this script, and measure."""
+    """Train, write weights.npz beside this script, and measure."""
     digits = load_digits()
     weights = train(digits)
-    target = Path(__file__).with_name("digits_cnn.npz")
+    target = Path(__file__).with_name("weights.npz")
     np.savez(target, **weights)  # type: ignore[arg-type]
     print(f"{target.name}: {len(weights)} arrays, {target.stat().st_size:,} bytes")
     for name, indices in {"validation": digits.validation, "test": digits.test}.items():

@@ -6,7 +6,8 @@ import numpy as np
 
 from qtutor.affine import choose_qparams, fake_quantize
 from qtutor.error import sqnr_db
-from qtutor.models.digits import digits_cnn, load_digits, load_digits_cnn
+from qtutor.graph import forward
+from qtutor.models.digits import CNN, load_digits, load_weights, to_input
 from qtutor.rounding import INT8, UINT8
 from qtutor.tutorial.exercises import Choice, Exercise, Function, Number
 
@@ -73,11 +74,12 @@ def pad_codes(q: np.ndarray, n: int, zero_point: int) -> np.ndarray:
 
 
 def _tensors() -> dict[str, np.ndarray]:
-    tensors = digits_cnn.forward(load_digits_cnn(), load_digits().images[load_digits().train[:200]])
+    digits, weights = load_digits(), load_weights()
+    tensors = forward(CNN, weights, to_input(digits.images[digits.train[:200]]))
     return {
         "input": tensors["input"],
         "leaky": tensors["stem"],
-        "weights": load_digits_cnn()["block1.pointwise.weight"],
+        "weights": weights["block1.pointwise.weight"],
     }
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from qtutor.affine import QParams, fake_quantize
 from qtutor.calibration import MSEObserver, PercentileObserver
 from qtutor.error import error_budget
-from qtutor.models.digits import digits_cnn, load_digits, load_digits_cnn
+from qtutor.graph import forward
+from qtutor.models.digits import CNN, load_digits, load_weights, to_input
 from qtutor.rounding import INT4, UINT8
 from qtutor.tutorial.exercises import Choice, Exercise, Function, Number
 
@@ -101,7 +102,7 @@ def some_pixel_changes(answer: object) -> str | None:
 def _pointwise() -> tuple[np.ndarray, PercentileObserver, float]:
     """The tensor of exercise 3.5, its histogram, and the noise that MSEObserver reaches at 4 bits."""
     digits = load_digits()
-    x = digits_cnn.forward(load_digits_cnn(), digits.images[digits.train])["block1.pointwise"]
+    x = forward(CNN, load_weights(), to_input(digits.images[digits.train]))["block1.pointwise"]
     return x, PercentileObserver().observe(x), error_budget(x, MSEObserver().observe(x).qparams(INT4)).total
 
 

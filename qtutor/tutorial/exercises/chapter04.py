@@ -7,8 +7,8 @@ import numpy as np
 
 from qtutor.affine import choose_qparams, fake_quantize
 from qtutor.error import sqnr_db
-from qtutor.models.digits import load_digits, load_digits_cnn
-from qtutor.models.digits.digits_cnn import forward
+from qtutor.graph import forward
+from qtutor.models.digits import CNN, load_digits, load_weights, to_input
 from qtutor.tutorial.exercises import Choice, Exercise, Function, Number
 
 Array = np.ndarray
@@ -125,7 +125,7 @@ def sqnr_natural(x: Array, x_hat: Array) -> float:
 @cache
 def _logits() -> Array:
     digits = load_digits()
-    return forward(load_digits_cnn(), digits.images[digits.validation])["logits"]
+    return forward(CNN, load_weights(), to_input(digits.images[digits.validation]))["logits"]
 
 
 def too_noisy(answer: tuple[float, float]) -> str | None:

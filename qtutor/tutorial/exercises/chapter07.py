@@ -1,20 +1,19 @@
 """Exercises of chapter 07: a network on integers."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from qtutor.affine import dequantize
-from qtutor.calibration import MinMaxObserver
+from qtutor.affine import dequantize, quantize
 from qtutor.error import sqnr_db
 from qtutor.fixedpoint import multiply_single_rounding
+from qtutor.graph import QuantizedNetwork, calibrate, forward, quantize_network, run
 from qtutor.layers import fold_batch_norm
-from qtutor.models.digits import load_digits, load_digits_cnn
-from qtutor.models.digits.digits_cnn import forward
-from qtutor.models.digits.quantized_cnn import QuantizedCNN, input_codes, quantize_with_maps, run
+from qtutor.models.digits import CNN, load_digits, load_weights, to_input
 from qtutor.rounding import INT8, int_range, round_half_away, round_half_even, saturate
 from qtutor.tutorial.exercises import Choice, Exercise, Function
 
@@ -287,25 +286,24 @@ SIZES = {
 
 
 @cache
-def laboratory() -> tuple[Any, dict[int, QuantizedCNN], Array]:
-    """Validation images, the network with weights of 2..8 bits, and the float network's logits."""
-    digits, weights = load_digits(), load_digits_cnn()
-    maps = {
-        name: MinMaxObserver().observe(x).qparams()
-        for name, x in forward(weights, digits.images[digits.train]).items()
+def laboratory() -> tuple[Any, dict[int, QuantizedNetwork], Array]:
+    """Validation digits, the network with weights of 2..8 bits, and the float network's logits."""
+    digits, weights = load_digits(), load_weights()
+    maps = calibrate(CNN, weights, to_input(digits.images[digits.train]))
+    networks = {
+        bits: quantize_network(CNN, weights, maps, weight_range=int_range(bits)) for bits in range(2, 9)
     }
-    networks = {bits: quantize_with_maps(weights, maps, weight_range=int_range(bits)) for bits in range(2, 9)}
-    images = digits.images[digits.validation]
-    return images, networks, forward(weights, images)["logits"].astype(np.float64)
+    x = to_input(digits.images[digits.validation])
+    return x, networks, forward(CNN, weights, x)["logits"].astype(np.float64)
 
 
 def logits_db(bits: Sequence[int]) -> float:
     """SQNR of the logits on the validation images, with so many bits for the weights of each layer."""
-    images, networks, logits = laboratory()
+    x, networks, logits = laboratory()
     chosen = dict(zip(SIZES, bits, strict=True))
     layers = {name: networks[chosen.get(name, 8)].layers[name] for name in networks[8].layers}
-    network = QuantizedCNN(networks[8].input, layers)
-    q = run(network, input_codes(network, images), multiply=multiply_single_rounding)["logits"]
+    network = replace(networks[8], layers=layers)
+    q = run(network, quantize(x, network.input), multiply=multiply_single_rounding)["logits"]
     return sqnr_db(logits, dequantize(q, network.qparams["logits"]))
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from qtutor.affine import QParams, choose_qparams, dequantize, quantize
 from qtutor.error import sqnr_db
-from qtutor.models.digits import load_digits, load_digits_cnn
-from qtutor.models.digits.digits_cnn import MAX_PIXEL, forward
+from qtutor.graph import forward
+from qtutor.models.digits import CNN, MAX_PIXEL, load_digits, load_weights, to_input
 from qtutor.rounding import int_range
 from qtutor.tutorial.explorers import svg
 from qtutor.tutorial.explorers.explorer import Explorer
@@ -31,7 +31,7 @@ def digit_explorer() -> Explorer:
 def digit_and_neuron() -> tuple[np.ndarray, int, np.ndarray]:
     """The digit's pixels, 0..16; which of the stem's 24 neurons follows them most; its activations."""
     image = load_digits().images[DIGIT]
-    stem = forward(load_digits_cnn(), image[np.newaxis])["stem"][0].astype(np.float64)
+    stem = forward(CNN, load_weights(), to_input(image[np.newaxis]))["stem"][0].astype(np.float64)
     with_pixels = np.corrcoef(stem.reshape(len(stem), -1), image.reshape(1, -1))[-1, :-1]
     neuron = int(with_pixels.argmax())
     return image.astype(np.float64), neuron, stem[neuron]

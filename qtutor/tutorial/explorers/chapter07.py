@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 import ipywidgets
 import numpy as np
 
-from qtutor.affine import QParams, dequantize
+from qtutor.affine import QParams, dequantize, quantize
 from qtutor.calibration import MinMaxObserver
 from qtutor.error import sqnr_db
 from qtutor.fixedpoint import multiply_single_rounding
+from qtutor.graph import QuantizedNetwork, forward, quantize_network, run
 from qtutor.matmul import integer_matmul
-from qtutor.models.digits import load_digits, load_digits_cnn
-from qtutor.models.digits.digits_cnn import forward
-from qtutor.models.digits.quantized_cnn import QuantizedCNN, input_codes, quantize_with_maps, run
+from qtutor.models.digits import CNN, load_digits, load_weights, to_input
 from qtutor.rounding import int_range
 from qtutor.tutorial.explorers import svg
 from qtutor.tutorial.explorers.explorer import Explorer
@@ -32,7 +31,7 @@ SHADES = 16  # of either colour
 class Given(NamedTuple):
     """What the pictures are of, and the float network that they are compared with."""
 
-    images: np.ndarray
+    x: np.ndarray
     labels: np.ndarray
     logits: np.ndarray  # of the float network
     observers: Mapping[str, MinMaxObserver]  # of every tensor, on the training images
@@ -53,21 +52,21 @@ def cnn_explorer() -> Explorer:
 @cache
 def given() -> Given:
     """The test images with what the float network says of them, computed once."""
-    digits, weights = load_digits(), load_digits_cnn()
-    images = digits.images[digits.test]
-    train = forward(weights, digits.images[digits.train])
+    digits, weights = load_digits(), load_weights()
+    x = to_input(digits.images[digits.test])
+    train = forward(CNN, weights, to_input(digits.images[digits.train]))
     observers = {name: MinMaxObserver().observe(x) for name, x in train.items()}
-    return Given(images, digits.labels[digits.test], forward(weights, images)["logits"], observers)
+    return Given(x, digits.labels[digits.test], forward(CNN, weights, x)["logits"], observers)
 
 
 @cache
-def network(weight_bits: int, activation_bits: int, symmetric: bool) -> QuantizedCNN:
+def network(weight_bits: int, activation_bits: int, symmetric: bool) -> QuantizedNetwork:
     """The integer network; its scales have four digits, so that every machine builds the same."""
     maps = {}
     for name, observer in given().observers.items():
         qparams = observer.qparams(int_range(activation_bits), symmetric=symmetric)
         maps[name] = QParams(float(f"{qparams.scale:.4g}"), int(qparams.zero_point), qparams.to)
-    return quantize_with_maps(load_digits_cnn(), maps, weight_range=int_range(weight_bits))
+    return quantize_network(CNN, load_weights(), maps, weight_range=int_range(weight_bits))
 
 
 @lru_cache(maxsize=256)
@@ -85,8 +84,8 @@ def codes(
         if mistake == "wrap, don't saturate":
             layers[name] = _wrapping(layer)
     return run(
-        QuantizedCNN(right.input, layers),
-        input_codes(right, given().images[image : image + 1]),
+        dataclasses.replace(right, layers=layers),
+        quantize(given().x[image : image + 1], right.input),
         multiply=multiply_single_rounding,
         accumulate=_without_column_term if mistake == "no column term" else integer_matmul,
     )
