@@ -1,4 +1,4 @@
-"""qtutor/engines.py: the arithmetic below the rules, which tests/conformance compares with the engines."""
+"""qtutor/engines: the arithmetic below the rules, which tests/conformance compares with the engines."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qtutor import engines
+from qtutor.engines import litert, onnx, processor
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -31,7 +31,7 @@ def nearest_float32(exact):
 @given(FINITE, FINITE, FINITE)
 def test_the_fused_step_rounds_the_exact_sum_once(a, b, c):
     exact = Fraction(a) * Fraction(b) + Fraction(c)
-    assert float(engines.fused_multiply_add(a, b, c)) == nearest_float32(exact)
+    assert float(processor.fused_multiply_add(a, b, c)) == nearest_float32(exact)
 
 
 @given(st.integers(2**11, 2**13), st.integers(2**11, 2**13), st.integers(24, 60), st.sampled_from([-1, 1]))
@@ -39,33 +39,31 @@ def test_the_fused_step_is_right_where_a_second_rounding_would_make_a_tie(a, b, 
     # a * b needs up to 26 bits, so it may be a tie of float32; c is too small for float64 beside it
     a, b, c = a * 2.0**-12 + 1, b * 2.0**-12 + 1, sign * 2.0**-k
     exact = Fraction(a) * Fraction(b) + Fraction(c)
-    assert float(engines.fused_multiply_add(a, b, c)) == nearest_float32(exact)
+    assert float(processor.fused_multiply_add(a, b, c)) == nearest_float32(exact)
 
 
 def test_infinity_and_nan_pass_through_the_fused_step():
-    y = engines.fused_multiply_add([np.inf, np.inf, 3e38, np.nan], [1, 1, 10, 1], [1, -np.inf, 0, 1])
+    y = processor.fused_multiply_add([np.inf, np.inf, 3e38, np.nan], [1, 1, 10, 1], [1, -np.inf, 0, 1])
     assert np.array_equal(y, np.float32([np.inf, np.nan, np.inf, np.nan]), equal_nan=True)
 
 
-@pytest.mark.parametrize("kind", [engines.FLOAT8_E4M3FN, engines.FLOAT8_E5M2, engines.FLOAT4_E2M1])
+@pytest.mark.parametrize("kind", [onnx.FLOAT8_E4M3FN, onnx.FLOAT8_E5M2, onnx.FLOAT4_E2M1])
 def test_each_small_float_is_the_nearest_to_its_value_and_ties_go_to_even_codes(kind):
     values = kind.values
     finite = np.flatnonzero(np.isfinite(values))
-    codes = engines.onnx_quantize_linear_to_float(values[finite], np.float32(1), kind)
+    codes = onnx.quantize_linear_to_float(values[finite], np.float32(1), kind)
     assert np.array_equal(values[codes], values[finite])
     positive = [int(code) for code in finite if not np.signbit(values[code])]
     for low, high in itertools.pairwise(positive):
         middle = (values[low] + values[high]) / np.float32(2)
         x = np.float32([np.nextafter(middle, np.float32(0)), middle, np.nextafter(middle, np.float32(1e9))])
         even = low if low % 2 == 0 else high
-        assert engines.onnx_quantize_linear_to_float(x, np.float32(1), kind).tolist() == [low, even, high]
+        assert onnx.quantize_linear_to_float(x, np.float32(1), kind).tolist() == [low, even, high]
 
 
 def test_small_floats_have_the_published_extremes():
     # OCP 8-bit Floating Point Specification, revision 1.0, table 1; OCP Microscaling Formats 1.0, table 5
-    e4m3, e5m2, e2m1 = (
-        kind.values for kind in (engines.FLOAT8_E4M3FN, engines.FLOAT8_E5M2, engines.FLOAT4_E2M1)
-    )
+    e4m3, e5m2, e2m1 = (kind.values for kind in (onnx.FLOAT8_E4M3FN, onnx.FLOAT8_E5M2, onnx.FLOAT4_E2M1))
     assert (e4m3[0x7E], e4m3[0x08], e4m3[0x01]) == (448, 2.0**-6, 2.0**-9)
     assert np.isnan(e4m3[[0x7F, 0xFF]]).all()
     assert not np.isinf(e4m3).any()
@@ -81,7 +79,7 @@ def test_a_convolution_is_the_sum_over_its_window(group, strides, dilations):
     rng = np.random.default_rng(0)
     x, w = rng.integers(-255, 256, (2, 4, 5, 6)), rng.integers(-128, 128, (6, 4 // group, 2, 3))
     pads = [1, 0, 2, 1]
-    acc = engines.convolution(x, w, strides, pads, dilations, group)
+    acc = processor.convolution(x, w, strides, pads, dilations, group)
     for n, f, i, j in np.ndindex(*acc.shape):
         total = 0
         for c, k, m in np.ndindex(*w.shape[1:]):
@@ -99,11 +97,11 @@ def test_a_convolution_is_the_sum_over_its_window(group, strides, dilations):
 
 @given(st.integers(0, 2**31 - 1))
 def test_the_fixed_point_reciprocal_is_accurate(x):
-    y = int(engines.one_over_one_plus(np.array([x]))[0])
+    y = int(litert.one_over_one_plus(np.array([x]))[0])
     assert abs(y - 2**31 / (1 + x / 2**31)) <= 16
 
 
 @given(st.integers(-(2**31), 0))
 def test_the_fixed_point_exponential_is_accurate(x):
-    y = int(engines.exp_of_negative(np.array([x]))[0])
+    y = int(litert.exp_of_negative(np.array([x]))[0])
     assert abs(y - 2**31 * np.exp(x / 2**26)) <= 2000  # 1e-6 of the largest

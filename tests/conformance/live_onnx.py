@@ -3,7 +3,7 @@
 import fresh
 import numpy as np
 
-from qtutor import engines
+from qtutor.engines import processor
 
 
 def model(operator, inputs, attributes, outputs):
@@ -195,7 +195,7 @@ def qlinear_conv(rng, run):
     x_scale, w_scale = fresh.scale(rng), fresh.scale(rng, channels)
     w_zp = np.full(channels, fresh.zero_point(rng, (), kind_w) if kind_w == "uint8" else 0, kind_w)
     x_zp = fresh.zero_point(rng, (), kind_x)
-    acc = engines.convolution(engines.centred(x, x_zp), engines.centred(w, w_zp.flat[0]), **attributes)
+    acc = processor.convolution(processor.centred(x, x_zp), processor.centred(w, w_zp.flat[0]), **attributes)
     y_scale = fresh.output_scale(rng, acc, [x_scale, w_scale])
     inputs = {
         "x": x, "x_scale": x_scale, "x_zp": x_zp, "w": w, "w_scale": w_scale, "w_zp": w_zp,
