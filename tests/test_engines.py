@@ -2,14 +2,18 @@
 
 import itertools
 import math
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from threading import Barrier
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qtutor.engines import litert, onnx, processor
+from qtutor import INT8
+from qtutor.engines import litert, onnx, onnxruntime, processor, torch
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -45,6 +49,34 @@ def test_the_fused_step_is_right_where_a_second_rounding_would_make_a_tie(a, b, 
 def test_infinity_and_nan_pass_through_the_fused_step():
     y = processor.fused_multiply_add([np.inf, np.inf, 3e38, np.nan], [1, 1, 10, 1], [1, -np.inf, 0, 1])
     assert np.array_equal(y, np.float32([np.inf, np.nan, np.inf, np.nan]), equal_nan=True)
+
+
+def test_threads_neither_spoil_each_others_answers_nor_their_settings_of_errors():
+    # NumPy keeps such settings for each thread: what a rule leaves behind shows in the thread's next call
+    x = np.float32([np.nan, np.inf, -3e38, 0.5, 1e-45] * 8)
+    scale = np.float32(1e-3)
+    rules = [onnx.quantize_linear, onnxruntime.quantize_linear, torch.quantize_per_tensor]
+    settings = ["warn", "raise", "ignore"]
+    together = Barrier(len(settings))
+
+    def answers(setting):
+        together.wait()
+        differ = 0
+        with np.errstate(all=setting):
+            before = np.geterr()
+            for rule, expected in zip(rules * 300, alone * 300, strict=True):
+                differ += not np.array_equal(rule(x, scale, 3, INT8), expected)
+                differ += np.geterr() != before
+        return differ
+
+    alone = [rule(x, scale, 3, INT8) for rule in rules]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(len(settings)) as threads:
+            assert list(threads.map(answers, settings)) == [0, 0, 0]
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @pytest.mark.parametrize("kind", [onnx.FLOAT8_E4M3FN, onnx.FLOAT8_E5M2, onnx.FLOAT4_E2M1])

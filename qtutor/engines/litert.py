@@ -22,7 +22,7 @@ from qtutor.fixedpoint import (
 from qtutor.rounding import INT8, IntRange, round_half_away, saturate
 
 
-@silent()
+@silent
 def reference_quantize(x: Array, scale: Numbers, zero_point: Numbers, to: IntRange) -> Array:
     """QUANTIZE, ref: x / scale rounded half away from zero, as int32, + zero_point wrapping, then saturate.
 
@@ -32,7 +32,7 @@ def reference_quantize(x: Array, scale: Numbers, zero_point: Numbers, to: IntRan
     return int32_steps(round_half_away(single(x) / single(scale)), zero_point, to)
 
 
-@silent()
+@silent
 def xnnpack_quantize(x: Array, scale: Numbers, zero_point: Numbers, to: IntRange) -> Array:
     """QUANTIZE to 8 bits, xnn: rint(x * (1 / scale)) + zero_point; NaN becomes qmax."""
     Z = single(zero_point)
@@ -40,7 +40,7 @@ def xnnpack_quantize(x: Array, scale: Numbers, zero_point: Numbers, to: IntRange
     return saturate(np.rint(steps) + Z, to)
 
 
-@silent()
+@silent
 def optimized_quantize(x: Array, scale: Numbers, zero_point: Numbers, to: IntRange) -> Array:
     """QUANTIZE, opt (and xnn for int16): the result depends on where in the tensor x stands.
 
@@ -247,7 +247,7 @@ def xnnpack_add(a: Operand, b: Operand, y_scale: Numbers, y_zero_point: Numbers,
     return saturate((total >> shift) + np.int64(y_zero_point), to)
 
 
-@silent()
+@silent
 def reference_logistic(q: Array, scale: Numbers, zero_point: Numbers) -> Array:
     """LOGISTIC int8, ref and opt: a table of float32 1 / (1 + exp(-x)), times 256, half away from zero.
 

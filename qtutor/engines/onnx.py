@@ -8,7 +8,7 @@ from qtutor.engines.processor import Array, Numbers, silent, single, to_int32
 from qtutor.rounding import IntRange, saturate
 
 
-@silent()
+@silent
 def quantize_linear(x: Array, scale: Array, zero_point: Numbers, to: IntRange) -> Array:
     """QuantizeLinear to integers: rint(x / scale) as int32, + zero_point wrapping, then saturate.
 
@@ -27,7 +27,7 @@ def dequantize_linear(q: Array, scale: Array, zero_point: Numbers) -> Array:
     return ((single(q) - single(zero_point)) * scale).astype(scale.dtype)
 
 
-@silent()
+@silent
 def dynamic_quantize_linear(x: Array) -> tuple[Array, Array, Array]:
     """DynamicQuantizeLinear: as ONNX Runtime, but an all-zero x gives scale 1 / 255."""
     rmin, rmax = np.minimum(np.float32(0), np.min(x)), np.maximum(np.float32(0), np.max(x))
@@ -37,7 +37,7 @@ def dynamic_quantize_linear(x: Array) -> tuple[Array, Array, Array]:
     return to_int32(q).astype(np.uint8), np.asarray(scale), np.asarray(zero_point, np.uint8)
 
 
-@silent()
+@silent
 def requantize(
     acc: Array, x_scale: Array, w_scale: Array, y_scale: Array, zero_point: Numbers, to: IntRange
 ) -> Array:
@@ -86,7 +86,7 @@ FLOAT8_E5M2 = SmallFloat(5, 2, 57344.0)
 FLOAT4_E2M1 = SmallFloat(2, 1, 6.0)
 
 
-@silent()
+@silent
 def quantize_linear_to_float(x: Array, scale: Array, to: SmallFloat) -> Array:
     """QuantizeLinear to float8 or float4: the code of the float nearest to x / scale; uint8.
 

@@ -6,7 +6,7 @@ from qtutor.engines.processor import INT16, Array, Numbers, centred, silent, sin
 from qtutor.rounding import UINT8, IntRange, saturate
 
 
-@silent()
+@silent
 def quantize_linear(x: Array, scale: Numbers, zero_point: Numbers, to: IntRange) -> Array:
     """QuantizeLinear: clip x / scale to the range around zero_point, then round, then add zero_point.
 
@@ -21,7 +21,7 @@ def quantize_linear(x: Array, scale: Numbers, zero_point: Numbers, to: IntRange)
     return saturate(np.rint(steps) + Z, to)
 
 
-@silent()
+@silent
 def dequantize_linear(q: Array, scale: Numbers, zero_point: Numbers) -> Array:
     """DequantizeLinear: float32(q - zero_point) * scale; int32 codes beyond 2**24 round on the way.
 
@@ -31,7 +31,7 @@ def dequantize_linear(q: Array, scale: Numbers, zero_point: Numbers) -> Array:
     return single(centred(q, zero_point)) * single(scale)
 
 
-@silent()
+@silent
 def dynamic_quantize_linear(x: Array) -> tuple[Array, Array, Array]:
     """DynamicQuantizeLinear: uint8 codes, scale, zero_point; all in float32.
 
@@ -51,7 +51,7 @@ def dynamic_quantize_linear(x: Array) -> tuple[Array, Array, Array]:
     )
 
 
-@silent()
+@silent
 def compute_scale_zp(rmin: Array, rmax: Array, to: IntRange, *, symmetric: bool) -> tuple[Array, Array]:
     """onnxruntime.quantization's compute_scale_zp: float32 scale and int64 zero_point.
 
@@ -99,7 +99,7 @@ def matmul_integer_without_vnni(
     return (acc - exact + matmul_integer(a, b, a_zero_point, b_zero_point)).astype(np.int32)
 
 
-@silent()
+@silent
 def requantize(
     acc: Array,
     x_scale: Numbers,

@@ -1,6 +1,8 @@
 """Arithmetic that processors have and NumPy hides."""
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -11,10 +13,19 @@ INT16 = IntRange(-32768, 32767)
 Array = np.ndarray
 Numbers = Any  # an array, or a number where that has shape ()
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-def silent() -> np.errstate:
-    """As on the processor: NaN, inf and overflow pass without a word."""
-    return np.errstate(all="ignore")
+
+def silent(rule: Callable[P, R]) -> Callable[P, R]:
+    """As on the processor: in this rule NaN, inf and overflow pass without a word."""
+
+    @functools.wraps(rule)
+    def silenced(*args: P.args, **kwargs: P.kwargs) -> R:
+        with np.errstate(all="ignore"):  # anew for each call: threads share one in NumPy 1.26, and mix it up
+            return rule(*args, **kwargs)
+
+    return silenced
 
 
 def single(x: Numbers) -> Array:
@@ -37,7 +48,7 @@ def to_int32(x: Array) -> Array:
     return np.where(fits, x, np.float64(INT32.min)).astype(np.int32)
 
 
-@silent()
+@silent
 def fused_multiply_add(a: Numbers, b: Numbers, c: Numbers) -> Array:
     """a * b + c for float32, rounded once, as the FMA instructions compute it.
 

@@ -19,7 +19,7 @@ from qtutor.fixedpoint import INT32
 from qtutor.rounding import IntRange, saturate
 
 
-@silent()
+@silent
 def quantize_per_tensor(x: Array, scale: Numbers, zero_point: Numbers, to: IntRange) -> Array:
     """torch.quantize_per_tensor: rint(x * (1 / scale) + zero_point), product and sum in one fused step.
 
@@ -33,7 +33,7 @@ def quantize_per_tensor(x: Array, scale: Numbers, zero_point: Numbers, to: IntRa
     return saturate(np.fmax(np.fmin(q, to.qmax), to.qmin), to)
 
 
-@silent()
+@silent
 def quantize_per_tensor_to_int32(x: Array, scale: Numbers, zero_point: Numbers) -> Array:
     """torch.quantize_per_tensor to qint32, as for biases: rint(x * (1 / scale) + zero_point), each rounded.
 
@@ -43,7 +43,7 @@ def quantize_per_tensor_to_int32(x: Array, scale: Numbers, zero_point: Numbers) 
     return np.clip(np.where(np.isnan(q), INT32.min, q), INT32.min, INT32.max).astype(np.int32)
 
 
-@silent()
+@silent
 def quantize_per_channel(x: Array, scale: Numbers, zero_point: Numbers, to: IntRange) -> Array:
     """torch.quantize_per_channel: rint(x * (1 / scale) + zero_point), each step rounded to float32.
 
@@ -53,7 +53,7 @@ def quantize_per_channel(x: Array, scale: Numbers, zero_point: Numbers, to: IntR
     return saturate(np.where(np.isnan(q), 0, np.clip(q, to.qmin, to.qmax)), to)
 
 
-@silent()
+@silent
 def decomposed_quantize(x: Array, scale: Numbers, zero_point: Numbers, to: IntRange) -> Array:
     """quantized_decomposed.quantize_per_tensor (torch.export, PT2E): rint(x * (1 / scale)) + zero_point.
 
@@ -63,7 +63,7 @@ def decomposed_quantize(x: Array, scale: Numbers, zero_point: Numbers, to: IntRa
     return saturate(np.where(np.isnan(q), 0, np.clip(q, to.qmin, to.qmax)), to)
 
 
-@silent()
+@silent
 def fake_quantize(x: Array, scale: Numbers, zero_point: Numbers, to: IntRange) -> Array:
     """torch.fake_quantize_per_tensor_affine: (clip(rint(x * (1 / scale)) + zero_point) - zero_point) * scale.
 
@@ -73,13 +73,13 @@ def fake_quantize(x: Array, scale: Numbers, zero_point: Numbers, to: IntRange) -
     return (single(np.fmin(np.fmax(q, to.qmin), to.qmax)) - single(zero_point)) * single(scale)
 
 
-@silent()
+@silent
 def dequantize(q: Array, scale: Numbers, zero_point: Numbers) -> Array:
     """Tensor.dequantize: float32(q - zero_point) * scale."""
     return single(centred(q, zero_point)) * single(scale)
 
 
-@silent()
+@silent
 def minmax_qparams(
     rmin: Array, rmax: Array, to: IntRange, *, symmetric: bool, eps: float, midpoint: int
 ) -> tuple[Array, Array]:
@@ -114,7 +114,7 @@ def moving_average(x: Array, averaging_constant: float) -> tuple[Array, Array]:
 SMALLEST_SCALE: Any = np.float32(6.1e-5)
 
 
-@silent()
+@silent
 def choose_qparams(rmin: Numbers, rmax: Numbers, qmax: int) -> tuple[float, int]:
     """torch._choose_qparams_per_tensor for codes 0..qmax: scale and zero_point, in float64.
 
@@ -148,7 +148,7 @@ class Scales(NamedTuple):
     y: Array
 
 
-@silent()
+@silent
 def fbgemm_requantize(
     acc: Array, bias: Array, s: Scales, zero_point: Numbers, to: IntRange, *, per_channel: bool
 ) -> Array:
@@ -162,7 +162,7 @@ def fbgemm_requantize(
     return saturate_as_int32(np.rint(a * (product / s.y)), zero_point, to)
 
 
-@silent()
+@silent
 def qnnpack_requantize(acc: Array, bias: Array, s: Scales, zero_point: Numbers, to: IntRange) -> Array:
     """qnnpack: rint((acc + b) * (sx * sw * (1 / sy))) + zero_point, with b = rint(bias * (1 / (sx * sw))).
 
@@ -174,7 +174,7 @@ def qnnpack_requantize(acc: Array, bias: Array, s: Scales, zero_point: Numbers, 
     return saturate_as_int32(np.rint(single(acc + b) * m), zero_point, to)
 
 
-@silent()
+@silent
 def onednn_requantize(
     acc: Array, bias: Array, s: Scales, zero_point: Numbers, to: IntRange, *, convolves: bool, vnni: bool
 ) -> Array:
