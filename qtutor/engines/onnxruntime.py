@@ -1,34 +1,74 @@
-"""ONNX Runtime: onnxruntime 1.32.0, CPUExecutionProvider, on x86-64."""
+"""ONNX Runtime: onnxruntime 1.32.0, CPUExecutionProvider, on x86-64.
+
+Operators and the order of their inputs are those of the standard, as in `engines.onnx`: `to` is the range
+of y.  Integer sums are exact, so that MatMulInteger and ConvInteger are the same there and here.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 
-from qtutor.engines.processor import INT16, Array, Numbers, centred, silent, single
-from qtutor.rounding import UINT8, IntRange, saturate
+from qtutor.affine import check_codes
+from qtutor.engines.onnx import conv_integer, matmul_integer, of_rows, one, spread
+from qtutor.engines.processor import (
+    INT16,
+    Array,
+    Numbers,
+    bias_of,
+    centred,
+    integers,
+    reals,
+    silent,
+    single,
+)
+from qtutor.rounding import INT8, UINT8, IntRange, saturate
 
 
 @silent
-def quantize_linear(x: Array, scale: Numbers, zero_point: Numbers, to: IntRange) -> Array:
+def quantize_linear(
+    x: Array, scale: Numbers, zero_point: Numbers, to: IntRange, *, axis: int = 1, block_size: int = 0
+) -> Array:
     """QuantizeLinear: clip x / scale to the range around zero_point, then round, then add zero_point.
 
-    scale and zero_point broadcast against x.  NaN becomes qmin, since the processor's max(NaN, a) is a.
+    x                  float32
+    scale, zero_point  one number, or one for each index of `axis`, or for each block there
+
+    NaN becomes qmin, since the processor's max(NaN, a) is a.  Raises TypeError for other dtypes than
+    float32, ValueError where shapes do not fit.
 
     >>> from qtutor import INT8
     >>> quantize_linear(np.float32([0.5, 2.5, np.nan, np.inf]), 1.0, 1, INT8)
     array([   1,    3, -128,  127], dtype=int8)
     """
-    Z = single(zero_point)
-    steps = np.fmin(np.fmax(single(x) / single(scale), to.qmin - Z), to.qmax - Z)
-    return saturate(np.rint(steps) + Z, to)
+    x = reals(x, "x of QuantizeLinear")
+    S, Z = (single(spread(p, x.shape, axis, block_size)) for p in (scale, zero_point))
+    return clipped_then_rounded(x / S, Z, to)
+
+
+def clipped_then_rounded(steps: Array, Z: Array, to: IntRange) -> Array:
+    """rint(steps) + Z, with the steps clipped before they are rounded; NaN becomes qmin.
+
+    >>> clipped_then_rounded(np.float32([0.5, 1.5, 1e9]), np.float32(1), INT8)
+    array([  1,   3, 127], dtype=int8)
+    """
+    return saturate(np.rint(np.fmin(np.fmax(steps, to.qmin - Z), to.qmax - Z)) + Z, to)
 
 
 @silent
-def dequantize_linear(q: Array, scale: Numbers, zero_point: Numbers) -> Array:
+def dequantize_linear(
+    q: Array, scale: Numbers, zero_point: Numbers = 0, *, axis: int = 1, block_size: int = 0
+) -> Array:
     """DequantizeLinear: float32(q - zero_point) * scale; int32 codes beyond 2**24 round on the way.
+
+    q                  codes, or int32 with zero_point 0
+    scale, zero_point  as for quantize_linear
 
     >>> dequantize_linear(np.int32([2**24 + 1]), 0.5, 0).tolist()
     [8388608.0]
     """
-    return single(centred(q, zero_point)) * single(scale)
+    q = integers(q, "DequantizeLinear")
+    S, Z = (spread(p, q.shape, axis, block_size) for p in (scale, zero_point))
+    return single(centred(q, Z)) * single(S)
 
 
 @silent
@@ -57,6 +97,10 @@ def compute_scale_zp(rmin: Array, rmax: Array, to: IntRange, *, symmetric: bool)
 
     In float64; a scale below the smallest normal float32 becomes 1, with zero_point 0.  Symmetric int8
     is -127..127 for the caller to pass; a symmetric uint8 has zero_point rint(127.5) = 128.
+
+    >>> ends = np.float32(-1.0), np.float32(254.0)
+    >>> [part.item() for part in compute_scale_zp(*ends, UINT8, symmetric=False)]
+    [1.0, 1]
     """
     rmin, rmax = np.minimum(rmin, np.float32(0)), np.maximum(rmax, np.float32(0))
     if symmetric:
@@ -68,16 +112,6 @@ def compute_scale_zp(rmin: Array, rmax: Array, to: IntRange, *, symmetric: bool)
     return single(np.where(usable, scale, 1)), np.where(usable, zero_point, 0).astype(np.int64)
 
 
-def matmul_integer(a: Array, b: Array, a_zero_point: Numbers = 0, b_zero_point: Numbers = 0) -> Array:
-    """MatMulInteger: (a - a_zero_point) @ (b - b_zero_point), exact, wrapping in int32.
-
-    Zero-points broadcast: a's of shape () or (rows, 1), b's of shape () or (columns,).  On x86-64
-    without VNNI, uint8 x int8 is matmul_integer_without_vnni instead.
-    """
-    acc = centred(a, a_zero_point).astype(np.int64) @ centred(b, b_zero_point).astype(np.int64)
-    return acc.astype(np.int32)
-
-
 def matmul_integer_without_vnni(
     a: Array, b: Array, a_zero_point: Numbers = 0, b_zero_point: Numbers = 0
 ) -> Array:
@@ -85,18 +119,19 @@ def matmul_integer_without_vnni(
 
     VPMADDUBSW adds a[2k] * b[2k] and a[2k + 1] * b[2k + 1] into 16 bits: 255 * 127 twice is 64770, and
     becomes 32767.  The zero-points enter after the products, as row and column sums, exactly.  Within
-    7 bits (b in -64..63) no pair can saturate.
+    7 bits (b in -64..63) no pair can saturate.  Arguments and errors are those of matmul_integer.
 
     >>> matmul_integer_without_vnni(np.uint8([[255, 255]]), np.int8([[127], [127]]))
     array([[32767]], dtype=int32)
     """
-    K = a.shape[-1]
-    acc = np.zeros((*a.shape[:-1], b.shape[-1]), np.int64)
-    for k in range(0, K, 2):
+    exact = matmul_integer(a, b, a_zero_point, b_zero_point)
+    for name, q, to in (("a", a, UINT8), ("b", b, INT8)):
+        check_codes(q, to, f"{name} of MatMulInteger without VNNI")
+    lost = np.zeros(exact.shape, np.int64)  # by saturation
+    for k in range(0, a.shape[-1], 2):
         pair = a[..., k : k + 2].astype(np.int64) @ b[..., k : k + 2, :].astype(np.int64)
-        acc += np.clip(pair, INT16.qmin, INT16.qmax)
-    exact = a.astype(np.int64) @ b.astype(np.int64)
-    return (acc - exact + matmul_integer(a, b, a_zero_point, b_zero_point)).astype(np.int32)
+        lost += pair - np.clip(pair, INT16.qmin, INT16.qmax)
+    return (exact - lost).astype(np.int32)
 
 
 @silent
@@ -118,6 +153,70 @@ def requantize(
     array([-2,  0,  2], dtype=int8)
     """
     m = single(x_scale) * single(w_scale) / single(y_scale)
-    Z = single(zero_point)
-    steps = np.fmin(np.fmax(single(acc) * m, to.qmin - Z), to.qmax - Z)
-    return saturate(np.rint(steps) + Z, to)
+    return clipped_then_rounded(single(acc) * m, single(zero_point), to)
+
+
+def qlinear_matmul(
+    a: Array,
+    a_scale: Numbers,
+    a_zero_point: Numbers,
+    b: Array,
+    b_scale: Numbers,
+    b_zero_point: Numbers,
+    y_scale: Numbers,
+    y_zero_point: Numbers,
+    to: IntRange,
+) -> Array:
+    """QLinearMatMul: codes of the product, `matmul_integer` and then `requantize`.
+
+    a, b  codes, shapes (..., rows, K) and (..., K, columns); a's scale and zero-point are one number or one
+          for each row, b's one or one for each column, y's one
+
+    Raises TypeError for floats, ValueError where shapes do not fit.
+
+    >>> from qtutor import UINT8
+    >>> half, a, b = 0.5, np.uint8([[3, 4]]), np.uint8([[1], [2]])
+    >>> qlinear_matmul(a, half, 2, b, half, 0, half, 1, UINT8)  # 5 / 2 is a tie, then + 1
+    array([[3]], dtype=uint8)
+    """
+    acc = matmul_integer(a, b, a_zero_point, b_zero_point)
+    return requantize(acc, of_rows(a_scale), b_scale, y_scale, one(y_zero_point, "y_zero_point"), to)
+
+
+def qlinear_conv(
+    x: Array,
+    x_scale: Numbers,
+    x_zero_point: Numbers,
+    w: Array,
+    w_scale: Numbers,
+    w_zero_point: Numbers,
+    y_scale: Numbers,
+    y_zero_point: Numbers,
+    to: IntRange,
+    bias: Array | None = None,
+    *,
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    group: int = 1,
+) -> Array:
+    """QLinearConv: codes of the convolution, `conv_integer`, + bias wrapping, and then `requantize`.
+
+    x, w, strides, pads, dilations, group  as for conv_integer
+    w_scale, w_zero_point                  one number, or one for each feature; x's and y's are one
+    bias                                   int32 (features,), at scale x_scale * w_scale
+
+    Raises TypeError for floats, ValueError where shapes do not fit.
+
+    >>> from qtutor import UINT8
+    >>> half = 0.5
+    >>> x, w, bias = np.uint8([[[3, 4, 5]]]), np.uint8([[[1, 1]]]), np.int32([-2])
+    >>> qlinear_conv(x, half, 2, w, half, 0, half, 0, UINT8, bias, pads=[1, 0])
+    array([[[0, 0, 2]]], dtype=uint8)
+    """
+    acc = conv_integer(
+        x, w, x_zero_point, w_zero_point, strides=strides, pads=pads, dilations=dilations, group=group
+    )
+    acc = acc + spread(bias_of(bias, np.int32, acc.shape[1], "bias of QLinearConv"), acc.shape, 1)
+    y_zero_point = one(y_zero_point, "y_zero_point")
+    return requantize(acc, x_scale, spread(w_scale, acc.shape, 1), y_scale, y_zero_point, to)

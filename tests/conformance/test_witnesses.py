@@ -9,7 +9,8 @@ from operators import RANGES
 from test_recorded import folder_of
 
 from qtutor import INT8, UINT8, IntRange
-from qtutor.engines import litert, onnx, onnxruntime, processor, torch
+from qtutor.engines import litert_kernels as kernels
+from qtutor.engines import onnx, onnxruntime, processor, torch
 
 HALF = np.float32(0.5)
 
@@ -26,9 +27,9 @@ QUANTIZE = {
     "torch quantize_per_tensor": torch.quantize_per_tensor,
     "torch quantize_per_channel": torch.quantize_per_channel,
     "torch decomposed/fake_quant": torch.decomposed_quantize,
-    "LiteRT ref": litert.reference_quantize,
-    "LiteRT opt": litert.optimized_quantize,
-    "LiteRT xnn": litert.xnnpack_quantize,
+    "LiteRT ref": kernels.reference_quantize,
+    "LiteRT opt": kernels.optimized_quantize,
+    "LiteRT xnn": kernels.xnnpack_quantize,
     "naive np.round(x/s+zp).astype": naive,
 }
 
@@ -87,14 +88,14 @@ def torch_layer(rule, **kind):
 
 
 REQUANTIZE = {
-    "LiteRT ref FULLY_CONNECTED": fixed_point(litert.requantize_float64),
-    "LiteRT ref CONV_2D": fixed_point(litert.requantize_double_rounding),
-    "LiteRT opt FULLY_CONNECTED": fixed_point(litert.requantize_half_up),
-    "LiteRT opt CONV_2D": fixed_point(litert.requantize_half_up),
-    "LiteRT xnn FULLY_CONNECTED": float_scale(litert.xnnpack_requantize),
-    "LiteRT xnn CONV_2D": float_scale(litert.xnnpack_requantize),
-    "TFLM FULLY_CONNECTED": fixed_point(litert.requantize_double_rounding),
-    "TFLM CONV_2D": fixed_point(litert.requantize_double_rounding),
+    "LiteRT ref FULLY_CONNECTED": fixed_point(kernels.requantize_float64),
+    "LiteRT ref CONV_2D": fixed_point(kernels.requantize_double_rounding),
+    "LiteRT opt FULLY_CONNECTED": fixed_point(kernels.requantize_half_up),
+    "LiteRT opt CONV_2D": fixed_point(kernels.requantize_half_up),
+    "LiteRT xnn FULLY_CONNECTED": float_scale(kernels.xnnpack_requantize),
+    "LiteRT xnn CONV_2D": float_scale(kernels.xnnpack_requantize),
+    "TFLM FULLY_CONNECTED": fixed_point(kernels.requantize_double_rounding),
+    "TFLM CONV_2D": fixed_point(kernels.requantize_double_rounding),
     "ORT QLinearConv": float_scale(onnxruntime.requantize),
     "ORT QLinearMatMul": float_scale(onnxruntime.requantize),
     "ONNX ref QLinearMatMul": float_scale(onnx.requantize),
@@ -112,9 +113,9 @@ def requantize(witness, engine):
 def requantize_codes(witness, engine):
     q, x_scale, y_scale = re.match(r"q=(\S+), scale (\S+)->(\S+) ", witness["name"]).groups()
     rule = {
-        "ref": litert.reference_requantize_codes,
-        "opt": litert.optimized_requantize_codes,
-        "xnn": litert.xnnpack_requantize_codes,
+        "ref": kernels.reference_requantize_codes,
+        "opt": kernels.optimized_requantize_codes,
+        "xnn": kernels.xnnpack_requantize_codes,
     }[engine]
     return rule(np.array([q]).astype(np.int8), np.float32(x_scale), 0, np.float32(y_scale), 0, INT8)[0]
 
@@ -123,7 +124,7 @@ def dequantize(witness, engine):
     """How many of the 256 codes do not become (q - zero_point) * scale."""
     scale, zp = re.search(r"s=([\d.]+), zp=(\d+)", witness["name"]).groups()
     q, scale, zp = np.arange(-128, 128).astype(np.int8), np.float32(scale), int(zp)
-    rule = litert.optimized_dequantize if engine == "opt" else litert.reference_dequantize
+    rule = kernels.optimized_dequantize if engine == "opt" else kernels.reference_dequantize
     return np.count_nonzero(rule(q, scale, zp) != np.float32(q.astype(int) - zp) * scale)
 
 
