@@ -4,6 +4,7 @@ Operators and the order of their inputs are those of the standard, as in `engine
 of y.  Integer sums are exact, so that MatMulInteger and ConvInteger are the same there and here.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -73,15 +74,21 @@ def dequantize_linear(
 
 @silent
 def dynamic_quantize_linear(x: Array) -> tuple[Array, Array, Array]:
-    """DynamicQuantizeLinear: uint8 codes, scale, zero_point; all in float32.
+    """DynamicQuantizeLinear, on one thread: uint8 codes, scale, zero_point; all in float32.
 
-    A range of nothing but 0, or no element at all, gives scale 1.
+    x  float32, else TypeError
+
+    A range of nothing but 0, or no element at all, gives scale 1.  A NaN hides some of the other numbers,
+    see `extreme`; if the extremes become NaN, the scale is NaN, zero_point 255, and all codes are 0.
+    (More threads share the work from 129 elements on, and then a NaN hides others.)
 
     >>> [part.tolist() for part in dynamic_quantize_linear(np.float32([-1.0, 1.0]))]
     [[0, 254], 0.007843137718737125, 127]
+    >>> [part.tolist() for part in dynamic_quantize_linear(np.float32([1, 2, 3, 4, 5, 6, 7, np.nan]))]
+    [[0, 0, 0, 0, 0, 0, 0, 0], nan, 255]
     """
-    rmin = np.fmin.reduce(x, axis=None, initial=np.float32(0))
-    rmax = np.fmax.reduce(x, axis=None, initial=np.float32(0))
+    x = reals(x, "x of DynamicQuantizeLinear")
+    rmin, rmax = extreme(x, np.less), extreme(x, np.greater)
     scale = single(1.0) if rmin == rmax else single((rmax - rmin) / np.float32(255))
     zero_point = np.rint(np.fmax(np.float32(0), np.fmin(np.float32(255), 0 - rmin / scale)))
     return (
@@ -89,6 +96,37 @@ def dynamic_quantize_linear(x: Array) -> tuple[Array, Array, Array]:
         scale,
         np.asarray(zero_point).astype(np.uint8),
     )
+
+
+def extreme(x: Array, beats: np.ufunc) -> Array:
+    """The least number of x and 0 (beats = np.less) or the largest (np.greater), as MLAS finds it with AVX.
+
+    x is read in lanes: four vectors of eight, what is left in vectors of eight, and the rest one by one.
+    MINPS and MAXPS of (a, b) are b unless a beats b; so a NaN in b wins, and then loses to what comes next.
+    That is as if the lane had begun there: what stood before is forgotten.
+
+    >>> x = np.float32([9, 1, 1, 1, 2, 1, 1, 1])
+    >>> float(extreme(x, np.greater))
+    9.0
+    >>> x[0] = np.nan
+    >>> float(extreme(x, np.greater))
+    2.0
+    """
+
+    def pick(a: Array, b: Array) -> Array:
+        return np.where(beats(a, b), a, b)
+
+    x = x.ravel()
+    ends = x.size // 32 * 32, x.size // 8 * 8
+    four = functools.reduce(pick, x[: ends[0]].reshape(-1, 4, 8), np.zeros((4, 8), np.float32))
+    lanes = pick(pick(four[0], four[1]), pick(four[2], four[3]))
+    lanes = functools.reduce(pick, x[ends[0] : ends[1]].reshape(-1, 8), lanes)
+    for half in (4, 2, 1):
+        lanes = pick(lanes[:half], lanes[half:])
+    found = lanes[0]
+    for number in [*x[ends[1] :], np.float32(0)]:  # here a NaN in x loses, and one that was found stays
+        found = pick(number, found)
+    return found
 
 
 @silent
