@@ -211,6 +211,21 @@ def qlinear_conv(rng, run):
     return {"types": f"{kind_x}x{kind_w}", "per_channel": per_channel, **attributes}, inputs | answers
 
 
+def qlinear_add(rng, run):
+    dtype, n = fresh.one_of(rng, ["uint8", "int8"]), fresh.one_of(rng, [1, 2, 3, 7, 31, 32, 33, 64, 100, 400])
+    y_scale = fresh.scale(rng)
+    # y = a * whole / 2**k + ...: many sums are ties, or would be without a rounding on the way
+    ratios = rng.integers(1, 64, 2) * 2.0 ** rng.integers(-8, -2)
+    scales = y_scale * ratios if rng.random() < 0.8 else fresh.scale(rng, (2,))
+    (a, b), (a_zp, b_zp, y_zp) = fresh.codes(rng, (2, n), dtype), fresh.codes(rng, (3,), dtype)
+    a_scale, b_scale = np.float32(scales)
+    inputs = {
+        "a": a, "a_scale": a_scale, "a_zp": a_zp, "b": b, "b_scale": b_scale, "b_zp": b_zp,
+        "y_scale": y_scale, "y_zp": y_zp,
+    }  # fmt: skip
+    return {}, inputs | run("QLinearAdd", inputs, {}, {"y": dtype.upper()}, "com.microsoft")
+
+
 ORT = {
     "QuantizeLinear": quantize_linear,
     "DequantizeLinear": dequantize_linear,
@@ -220,6 +235,7 @@ ORT = {
     "QLinearMatMul": qlinear_matmul,
     "ConvInteger": conv_integer,
     "QLinearConv": qlinear_conv,
+    "QLinearAdd": qlinear_add,
 }
 REFERENCE = {
     "QuantizeLinear": quantize_linear,

@@ -113,6 +113,12 @@ def _(
     return {"y": onnxruntime.qlinear_conv(*maps, range_of(y_zp), bias, **geometry)}
 
 
+@rule("ort", "QLinearAdd")
+def _(a, a_scale, a_zp, b, b_scale, b_zp, y_scale, y_zp):
+    y = onnxruntime.qlinear_add(a, a_scale, a_zp, b, b_scale, b_zp, y_scale, y_zp, range_of(y_zp))
+    return {"y": y}
+
+
 # ---- ONNX: the reference evaluator, and the node tests of the standard
 
 

@@ -18,6 +18,7 @@ CASES = {  # in each of our files: a case that goes missing would otherwise go u
     "ort_corners.npz": 7,
     "ort_matmul_conv.npz": 55,
     "ort_nan.npz": 40,
+    "ort_qlinear_add.npz": 29,
     "ort_quant.npz": 78,
     "tflite_corners.npz": 45,
     "tflite_matmul_conv.npz": 80,
