@@ -219,6 +219,41 @@ def test_an_activation_clamps_between_the_codes_of_its_reals(activation, codes):
     assert y.ravel().tolist() == codes
 
 
+@pytest.mark.parametrize("kernels", [litert.REFERENCE, litert.OPTIMIZED, litert.XNNPACK, litert.MICRO])
+@pytest.mark.parametrize("scale", [1e-42, 2.0**-126, 7.0, 1e36])
+def test_the_callers_settings_of_errors_change_no_answer_of_litert(kernels, scale):
+    q = np.int8([[-128, -1, 0, 1, 127]])
+    x, w, output = QTensor(q, QParams(scale, 1)), QTensor(q, QParams(2.0**-120, 0)), QParams(2.0**-6, 1)
+    rules = {"kernels": kernels}
+
+    def answers():
+        yield litert.dequantize(x, **rules)
+        yield litert.softmax(x, **rules) if scale > 2**-26 else 0
+        yield litert.logistic(x, **rules)
+        yield litert.fully_connected(x, w, None, output, activation=litert.RELU6, **rules)
+        yield litert.quantize(np.float32([1e-45, 1e30]), QParams(scale, 0), **rules)
+        yield litert.max_pool_2d(
+            QTensor(q.reshape(1, 1, 5, 1), x.qparams),
+            (1, 2),
+            strides=(1, 1),
+            activation=litert.RELU6,
+            **rules,
+        )
+
+    with np.errstate(all="ignore"):
+        expected = list(answers())
+    with np.errstate(all="raise"):
+        for y, y_expected in zip(answers(), expected, strict=True):
+            assert np.array_equal(y, y_expected)
+
+
+def test_a_scale_too_small_for_its_shift_saturates_the_logistic_of_tflm():
+    # seen on tflite-micro of 2026-10-23: C leaves a shift by a negative number open, and this came out
+    x = np.int8([[-128, -3, 22, 122]])
+    answers = [litert.logistic(QTensor(x, QParams(2.0**e, 0)), **MICRO).tolist() for e in (-28, -29, -60)]
+    assert answers == [[[0, 0, 0, 0]], [[-128, -128, 127, 127]], [[-128, -128, 127, 127]]]
+
+
 # --- what is no input of an operator is refused, with a word on what was given and what is allowed
 
 CODES, REALS = np.int8([[1, 2]]), np.float32([[1, 2]])
@@ -283,12 +318,18 @@ HALF = np.float32(0.5)
         ),
         "LOGISTIC needs x per-tensor with codes of": lambda: litert.logistic(UNSIGNED, **MICRO),
         "SOFTMAX needs x per-tensor with .* got axis=1": lambda: litert.softmax(PER_CHANNEL, **MICRO),
+        "SOFTMAX needs a scale above 2..-26, got 1.": lambda: litert.softmax(
+            QTensor(CODES, QParams(2.0**-26, 0)), **MICRO
+        ),
         "FULLY_CONNECTED needs w .features, K.": lambda: litert.fully_connected(X4, W4, None, OUT, **MICRO),
         "FULLY_CONNECTED needs w with codes of .* axis=1": lambda: litert.fully_connected(
             X, PER_CHANNEL, None, OUT, **MICRO
         ),
         r"bias of FULLY_CONNECTED must be int32 of shape \(1,\), got int32 of shape \(2,\)": lambda: (
             litert.fully_connected(X, W, np.int32([1, 2]), OUT, **MICRO)
+        ),
+        "XNNPACK refuses x_scale . w_scale / y_scale of 256 and more, got 256": lambda: (
+            litert.fully_connected(X, W, None, QParams(2.0**-8, 0), kernels=litert.XNNPACK)
         ),
         "CONV_2D needs x": lambda: litert.conv_2d(X, W4, None, OUT, **MICRO),
         "DEPTHWISE_CONV_2D needs x": lambda: litert.depthwise_conv_2d(

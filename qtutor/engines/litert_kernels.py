@@ -83,6 +83,7 @@ def in_tail(x: Array, block: int) -> Array:
     return (np.arange(x.size) >= x.size // block * block).reshape(x.shape)
 
 
+@silent
 def reference_dequantize(q: Array, scale: Numbers, zero_point: Numbers) -> Array:
     """DEQUANTIZE, reference and XNNPACK: float32(q - zero_point) * scale.
 
@@ -92,6 +93,7 @@ def reference_dequantize(q: Array, scale: Numbers, zero_point: Numbers) -> Array
     return single(centred(q, zero_point)) * single(scale)
 
 
+@silent
 def optimized_dequantize(q: Array, scale: Numbers, zero_point: Numbers) -> Array:
     """DEQUANTIZE, optimized: q * scale + (-zero_point * scale), in blocks of eight; the rest as reference.
 
@@ -161,6 +163,7 @@ def optimized_requantize_codes(
     return saturate(steps + np.int32(y_zero_point), to)
 
 
+@silent
 def xnnpack_requantize_codes(
     q: Array,
     x_scale: Numbers,
@@ -183,6 +186,7 @@ def xnnpack_requantize_codes(
     return saturate((centred(q, x_zero_point) * M + 128 >> 8) + np.int32(y_zero_point), to)
 
 
+@silent
 def multiplier_of(x_scale: Numbers, w_scale: Numbers, y_scale: Numbers) -> Array:
     """M = x_scale * w_scale / y_scale in float64, w_scale per output channel or per tensor.
 
@@ -192,6 +196,7 @@ def multiplier_of(x_scale: Numbers, w_scale: Numbers, y_scale: Numbers) -> Array
     return np.float64(x_scale) * np.asarray(w_scale, np.float64) / np.float64(y_scale)
 
 
+@silent
 def optimized_multiplier_of(x_scale: Numbers, w_scale: Numbers, y_scale: Numbers) -> Array:
     """M of optimized FULLY_CONNECTED: with one w_scale, x_scale * w_scale is rounded to float32 on the way.
 
@@ -238,6 +243,7 @@ def requantize_by_eights(acc: Array, M: Array, zero_point: Numbers, to: IntRange
     return np.where(tail, of_tail, of_body)
 
 
+@silent
 def requantize_float64(acc: Array, M: Array, zero_point: Numbers, to: IntRange) -> Array:
     """After the sum, reference FULLY_CONNECTED: float64(acc) * M, rounded half away from zero.
 
@@ -247,6 +253,7 @@ def requantize_float64(acc: Array, M: Array, zero_point: Numbers, to: IntRange) 
     return saturate(round_half_away(acc * M) + zero_point, to)
 
 
+@silent
 def xnnpack_requantize(
     acc: Array,
     x_scale: Numbers,
@@ -257,12 +264,18 @@ def xnnpack_requantize(
 ) -> Array:
     """After the sum, XNNPACK's FULLY_CONNECTED, CONV_2D and DEPTHWISE_CONV_2D: as ONNX Runtime.
 
+    With x_scale * w_scale / y_scale of 256 and more LiteRT makes no interpreter: ValueError.
+
     >>> xnnpack_requantize(np.int32([-6, 6]), 0.5, 0.5, 1.0, 10, INT8)
     array([ 8, 12], dtype=int8)
     """
+    ratio = np.max(single(x_scale) * single(w_scale) / single(y_scale))
+    if ratio >= 256:
+        raise ValueError(f"XNNPACK refuses x_scale * w_scale / y_scale of 256 and more, got {ratio}")
     return onnxruntime.requantize(acc, x_scale, w_scale, y_scale, zero_point, to)
 
 
+@silent
 def limits(low: float, high: float, y_scale: Numbers, y_zero_point: Numbers) -> Array:
     """The codes at which a fused activation clamps (ReLU6 to low, high = 0, 6): half away, + zero_point.
 
@@ -272,6 +285,7 @@ def limits(low: float, high: float, y_scale: Numbers, y_zero_point: Numbers) -> 
     return round_half_away(single([low, high]) / single(y_scale)) + single(y_zero_point)
 
 
+@silent
 def xnnpack_limits(low: float, high: float, y_scale: Numbers, y_zero_point: Numbers) -> Array:
     """The codes at which a fused activation clamps: rint(limit / scale + zero_point).
 
@@ -318,6 +332,7 @@ def optimized_add(a: QTensor, b: QTensor, output: QParams) -> Array:
     return saturate(np.where(in_tail(y, 16), y, y.astype(np.int16)), output.to)
 
 
+@silent
 def xnnpack_add(a: QTensor, b: QTensor, output: QParams) -> Array:
     """ADD, XNNPACK: both ratios of scales with one shift; the larger has 21 bits, and ties round up.
 
@@ -352,6 +367,7 @@ def reference_logistic(q: Array, scale: Numbers, zero_point: Numbers) -> Array:
     return saturate(round_half_away(y * 256) - 128, INT8)
 
 
+@silent
 def xnnpack_logistic(q: Array, scale: Numbers, zero_point: Numbers) -> Array:
     """LOGISTIC, XNNPACK: exp(x) / (1 + exp(x)) in float64, then float32, and rint(y * 256 - 128) of that.
 
@@ -370,7 +386,9 @@ def micro_logistic(q: Array, scale: Numbers, zero_point: Numbers) -> Array:
     [-128, 0, 127]
     """
     M = np.float64(scale) * 2**27  # from codes to Q4
-    radius = int(15 * 2**27 / 2.0 ** np.frexp(M)[1])  # codes farther from the zero-point leave Q4
+    left_shift = int(np.frexp(M)[1])
+    # codes farther from the zero-point leave Q4; C's shift by a negative number, for M below 1/2, leaves none
+    radius = int(15 * 2**27 / 2.0**left_shift) if left_shift >= 0 else 0
     x = centred(q, zero_point)
     seen = np.abs(x) < radius
     y = gemmlowp.logistic(double_rounding(np.where(seen, x, 0), min(M, 2.0**30 - 1)))
@@ -382,13 +400,15 @@ def reference_softmax(q: Array, scale: Numbers, zero_point: Numbers) -> Array:
     """SOFTMAX over the last axis, reference: in fixed point.
 
     The result's scale is 1/256, its zero_point -128.  The input's zero_point does not matter: only
-    differences to the largest code enter.  Where the exponentials add up to 512 or more, LiteRT aborts,
-    and the shift raises ValueError here.
+    differences to the largest code enter.  Where the exponentials add up to 512 or more, and with a scale of
+    2**-26 or less, LiteRT aborts: ValueError.
 
     >>> reference_softmax(np.int8([[1, 3, 3]]), 0.5, 0)
     array([[-88, -20, -20]], dtype=int8)
     """
     M = np.float64(scale) * 2**26  # from codes to Q5
+    if M <= 1:
+        raise ValueError(f"the reference SOFTMAX needs a scale above 2**-26, got {scale}")
     left_shift = min(int(np.frexp(M)[1]), 31)
     radius = int(31 * 2**26 / 2.0**left_shift)  # codes farther from the largest leave Q5, and give 0
     x = centred(q, np.max(q, axis=-1, keepdims=True, initial=-128))
@@ -402,6 +422,7 @@ def reference_softmax(q: Array, scale: Numbers, zero_point: Numbers) -> Array:
     return np.where(seen, saturate(y - 128, INT8), np.int8(-128))
 
 
+@silent
 def optimized_softmax(q: Array, scale: Numbers, zero_point: Numbers) -> Array:
     """SOFTMAX over the last axis, optimized and XNNPACK: float32 exponentials of a table, summed in order.
 
