@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from qtutor.affine import QParams, dequantize, quantize
-from qtutor.engines import ort_matmul_integer_without_vnni
+from qtutor.engines.onnxruntime import matmul_integer_without_vnni
 from qtutor.fixedpoint import multiply_float, multiply_single_rounding
 from qtutor.graph import calibrate, quantize_network, run
 from qtutor.matmul import integer_matmul
@@ -83,7 +83,7 @@ def matmul_rows() -> list[Row]:
     slower = "not installed"
     if installed("onnx", "onnxruntime"):
         engine = ort_matmul(q1, q2, 128)
-        saturated = ort_matmul_integer_without_vnni(q1, q2, 128)  # u8 x s8 is exact where there is VNNI
+        saturated = matmul_integer_without_vnni(q1, q2, 128)  # u8 x s8 is exact where there is VNNI
         assert np.array_equal(engine(), ours()) or np.array_equal(engine(), saturated)
         slower = f"{ratio(ours, engine):.1f}x slower"
     return [*rows, ("  against ONNX Runtime, MatMulInteger", slower, "<= 6x slower")]

@@ -21,7 +21,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from qtutor.affine import QParams
-from qtutor.engines import ort_dequantize_linear, ort_quantize_linear
+from qtutor.engines.onnxruntime import dequantize_linear, quantize_linear
 from qtutor.fixedpoint import INT32, FixedPointMultiplier, Multiply
 from qtutor.graph import Add, Conv, Graph, Linear, Pool, QuantizedNetwork
 from qtutor.layers import SPARE_BITS, QAdd, QAveragePool, QConv2d, QLinear
@@ -255,9 +255,9 @@ class FloatAdd:
     output: QParams
 
     def __call__(self, q1: np.ndarray, q2: np.ndarray, *, multiply: Multiply) -> np.ndarray:
-        x1 = ort_dequantize_linear(q1, self.left.scale, self.left.zero_point)
-        x2 = ort_dequantize_linear(q2, self.right.scale, self.right.zero_point)
-        return ort_quantize_linear(x1 + x2, self.output.scale, self.output.zero_point, self.output.to)
+        x1 = dequantize_linear(q1, self.left.scale, self.left.zero_point)
+        x2 = dequantize_linear(q2, self.right.scale, self.right.zero_point)
+        return quantize_linear(x1 + x2, self.output.scale, self.output.zero_point, self.output.to)
 
 
 def float_network(network: QuantizedNetwork) -> QuantizedNetwork:

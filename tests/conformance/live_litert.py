@@ -96,7 +96,7 @@ def some_shape(rng):
 
 
 def quantize(rng, resolver):
-    dtype = fresh.one_of(rng, ["uint8", "int8", "int16"])
+    dtype = fresh.one_of(rng, ["int8", "int16"] if resolver == "tflm" else ["uint8", "int8", "int16"])
     shape, scale, zp = some_shape(rng), fresh.scale(rng), zero_point(rng, dtype)
     x = fresh.reals(rng, shape, scale, dtype)
     y = run(
@@ -131,7 +131,7 @@ def requantize(rng, resolver):
     }
 
 
-ACTIVATIONS = {"none": 0, "relu": 1, "relu6": 3}
+ACTIVATIONS = {"none": 0, "relu": 1, "relu_n1_to_1": 2, "relu6": 3}
 
 
 def layer(rng, operator, resolver, x, w, channels, axis, y_shape, options, first):
@@ -176,38 +176,36 @@ def fully_connected(rng, resolver):
 
 
 def convolution(rng, resolver, operator):
-    stride, padding = int(rng.integers(1, 3)), fresh.one_of(rng, ["SAME", "VALID"])
-    activation = fresh.one_of(rng, list(ACTIVATIONS))
-    kernel = [int(k) for k in rng.integers(1, 4, 2)]
-    fields = {
-        "strideH": stride, "strideW": stride, "padding": int(padding == "VALID"),
-        "fusedActivationFunction": ACTIVATIONS[activation], "dilationHFactor": 1, "dilationWFactor": 1,
-    }  # fmt: skip
+    padding, activation = fresh.one_of(rng, ["SAME", "VALID"]), fresh.one_of(rng, list(ACTIVATIONS))
+    kernel, stride = [int(k) for k in rng.integers(1, 4, 2)], [int(s) for s in rng.integers(1, 3, 2)]
+    dilation = [int(d) for d in rng.integers(1, 3, 2)] if rng.random() < 0.3 else [1, 1]
     x = fresh.codes(rng, (2, 9, 8, fresh.one_of(rng, [1, 3, 6, 8, 11, 16])), "int8")
+    fields = {
+        "strideH": stride[0], "strideW": stride[1], "padding": int(padding == "VALID"),
+        "fusedActivationFunction": ACTIVATIONS[activation],
+        "dilationHFactor": dilation[0], "dilationWFactor": dilation[1],
+    }  # fmt: skip
     if operator == "CONV_2D":
         channels = fresh.one_of(rng, [1, 2, 8, 9, 200])
         w, axis, options = fresh.codes(rng, (channels, *kernel, x.shape[3]), "int8"), 0, "Conv2DOptions"
     else:
-        channels, fields["depthMultiplier"] = x.shape[3], 1
+        fields["depthMultiplier"] = fresh.one_of(rng, [1, 1, 1, 2, 3])
+        channels = x.shape[3] * fields["depthMultiplier"]
         w, axis, options = fresh.codes(rng, (1, *kernel, channels), "int8"), 3, "DepthwiseConv2DOptions"
-    room = [n if padding == "SAME" else n - k + 1 for n, k in zip(x.shape[1:3], kernel, strict=True)]
-    y_shape = (2, *(-(-n // stride) for n in room), channels)
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    room = [n if padding == "SAME" else n - r + 1 for n, r in zip(x.shape[1:3], reach, strict=True)]
+    y_shape = (2, *(-(-n // s) for n, s in zip(room, stride, strict=True)), channels)
     w = np.maximum(w, -127)
-    _, arrays = layer(
-        rng, operator, resolver, x, w, channels, axis, y_shape, (options, fields), first_of(w, operator)
-    )
-    return {"stride": stride, "padding": padding, "activation": activation}, arrays
-
-
-def first_of(w, operator):
-    """The accumulators at the first place where the window lies inside."""
 
     def first(x):
-        window = x[0, : w.shape[1], : w.shape[2], :]
-        products = window * w.astype(int)
-        return products.sum((1, 2, 3)) if operator == "CONV_2D" else products.sum((0, 1, 2))
+        """The accumulators at the first place where the window lies inside."""
+        window = x[0, : reach[0] : dilation[0], : reach[1] : dilation[1], :]
+        if operator == "CONV_2D":
+            return (window * w.astype(int)).sum((1, 2, 3))
+        return (np.repeat(window, channels // x.shape[3], axis=2) * w[0].astype(int)).sum((0, 1))
 
-    return first
+    _, arrays = layer(rng, operator, resolver, x, w, channels, axis, y_shape, (options, fields), first)
+    return {"stride": stride, "padding": padding, "activation": activation, "dilation": dilation}, arrays
 
 
 def conv_2d(rng, resolver):
@@ -248,9 +246,10 @@ def softmax(rng, resolver):
 def pool(rng, resolver, operator):
     x, padding = fresh.codes(rng, (1, 8, 9, 4), "int8"), fresh.one_of(rng, ["SAME", "VALID"])
     window, stride = [int(k) for k in rng.integers(1, 5, 2)], [int(s) for s in rng.integers(1, 4, 2)]
+    activation = fresh.one_of(rng, list(ACTIVATIONS))
     fields = {
         "filterHeight": window[0], "filterWidth": window[1], "strideH": stride[0], "strideW": stride[1],
-        "padding": int(padding == "VALID"),
+        "padding": int(padding == "VALID"), "fusedActivationFunction": ACTIVATIONS[activation],
     }  # fmt: skip
     room = [n if padding == "SAME" else n - k + 1 for n, k in zip((8, 9), window, strict=True)]
     shape = (1, *(-(-n // s) for n, s in zip(room, stride, strict=True)), 4)
@@ -262,7 +261,8 @@ def pool(rng, resolver, operator):
         (np.empty(shape, np.int8), 0.1, 3),
         ("Pool2DOptions", fields),
     )
-    return {"filter": window, "stride": stride, "padding": padding}, {"x": x, "y": y}
+    arguments = {"filter": window, "stride": stride, "padding": padding, "activation": activation}
+    return arguments, {"x": x, "y": y}
 
 
 def average_pool_2d(rng, resolver):
@@ -273,12 +273,10 @@ def max_pool_2d(rng, resolver):
     return pool(rng, resolver, "MAX_POOL_2D")
 
 
-MICRO = {
+LITERT = {
     "FULLY_CONNECTED": fully_connected,
     "CONV_2D": conv_2d,
     "DEPTHWISE_CONV_2D": depthwise_conv_2d,
-}
-LITERT = MICRO | {
     "QUANTIZE": quantize,
     "DEQUANTIZE": dequantize,
     "REQUANTIZE": requantize,

@@ -3,7 +3,7 @@
 import fresh
 import numpy as np
 
-from qtutor.engines import convolution
+from qtutor.engines.processor import convolution
 
 DTYPES = {"uint8": "quint8", "int8": "qint8", "int32": "qint32"}
 

@@ -6,8 +6,8 @@ engine answered, by name.  A case with an argument that its function does not ta
 
 import numpy as np
 
-from qtutor import engines as e
-from qtutor.rounding import IntRange
+from qtutor import UINT8, IntRange, QParams, QTensor
+from qtutor.engines import litert, onnx, onnxruntime, torch
 
 RULES = {}  # {(engine, operator): function}
 RANGES = {
@@ -20,7 +20,11 @@ RANGES = {
     "uint2": IntRange(0, 3),
     "int2": IntRange(-2, 1),
 }
-FLOATS = {"float8e4m3fn": e.FLOAT8_E4M3FN, "float8e5m2": e.FLOAT8_E5M2, "float4e2m1": e.FLOAT4_E2M1}
+FLOATS = {
+    "float8e4m3fn": onnx.FLOAT8_E4M3FN,
+    "float8e5m2": onnx.FLOAT8_E5M2,
+    "float4e2m1": onnx.FLOAT4_E2M1,
+}
 
 
 def rule(engine, *operators):
@@ -43,74 +47,58 @@ def or_zero(zero_point):
 # ---- ONNX Runtime
 
 
-def spread(parameter, shape, axis, block_size):
-    """A scale or zero-point, made to broadcast against a tensor of this shape."""
-    if parameter.size == 1:
-        return parameter.reshape(())
-    if block_size:
-        return np.repeat(parameter, block_size, axis).take(range(shape[axis]), axis)
-    return e.along(parameter, axis, len(shape))
-
-
 @rule("ort", "QuantizeLinear")
-def _(x, scale, zp=None, *, dtype, axis=1, block_size=0):
-    scale, zp = (spread(p, x.shape, axis, block_size) for p in (scale, or_zero(zp)))
-    return {"y": e.ort_quantize_linear(x, scale, zp, RANGES[dtype])}
+def _(x, scale, zp=None, *, dtype, **attributes):
+    return {"y": onnxruntime.quantize_linear(x, scale, or_zero(zp), RANGES[dtype], **attributes)}
 
 
 @rule("ort", "DequantizeLinear")
 def _(x, scale, zp=None, *, dtype, axis=1, block_size=0):
     assert x.dtype == dtype
-    scale, zp = (spread(p, x.shape, axis or 0, block_size) for p in (scale, or_zero(zp)))
-    return {"y": e.ort_dequantize_linear(x, scale, zp)}
+    axis = 1 if axis is None else axis
+    return {"y": onnxruntime.dequantize_linear(x, scale, or_zero(zp), axis=axis, block_size=block_size)}
 
 
 @rule("ort", "DynamicQuantizeLinear")
 def _(x):
-    y, scale, zp = e.ort_dynamic_quantize_linear(x)
+    y, scale, zp = onnxruntime.dynamic_quantize_linear(x)
     return {"y": y, "scale": scale, "zp": zp}
 
 
 @rule("ort", "compute_scale_zp")
 def _(rmin, rmax, *, qmin, qmax, symmetric):
-    scale, zp = e.ort_compute_scale_zp(rmin, rmax, IntRange(qmin, qmax), symmetric=symmetric)
+    scale, zp = onnxruntime.compute_scale_zp(rmin, rmax, IntRange(qmin, qmax), symmetric=symmetric)
     return {"scale": scale, "zp": zp}
-
-
-def column(zero_point):
-    """A zero-point of a's rows stands beside them."""
-    return zero_point[..., None] if zero_point.ndim else zero_point
 
 
 @rule("ort", "MatMulInteger")
 def _(a, b, a_zp=None, b_zp=None, *, types):
     assert types == f"{a.dtype}x{b.dtype}"
-    return {"y": e.ort_matmul_integer(a, b, column(or_zero(a_zp)), or_zero(b_zp))}
+    return {"y": onnxruntime.matmul_integer(a, b, or_zero(a_zp), or_zero(b_zp))}
 
 
 @rule("ort-avx2", "MatMulInteger")
 def _(a, b, a_zp=None, b_zp=None, *, types):
     assert types == f"{a.dtype}x{b.dtype}"
-    a_zp, b_zp = column(or_zero(a_zp)), or_zero(b_zp)
-    pairs_saturate = types == "uint8xint8"
-    saturated = e.ort_matmul_integer_without_vnni(a, b, a_zp, b_zp)
-    exact = e.ort_matmul_integer(a, b, a_zp, b_zp)
-    return {"y": saturated if pairs_saturate else exact, "y_exact": exact.astype(np.int64)}
+    exact = onnxruntime.matmul_integer(a, b, or_zero(a_zp), or_zero(b_zp))
+    y = exact
+    if types == "uint8xint8":
+        y = onnxruntime.matmul_integer_without_vnni(a, b, or_zero(a_zp), or_zero(b_zp))
+    return {"y": y, "y_exact": exact.astype(np.int64)}
 
 
 @rule("ort", "QLinearMatMul")
 def _(a, a_scale, a_zp, b, b_scale, b_zp, y_scale, y_zp, *, types, per_column):
     assert types == f"{a.dtype}x{b.dtype}"
     assert per_column or b_scale.size == 1
-    acc = e.ort_matmul_integer(a, b, column(a_zp), b_zp)
-    return {"y": e.ort_requantize(acc, column(a_scale), b_scale, y_scale, y_zp, range_of(y_zp))}
+    maps = (a, a_scale, a_zp, b, b_scale, b_zp, y_scale, y_zp)
+    return {"y": onnxruntime.qlinear_matmul(*maps, range_of(y_zp))}
 
 
 @rule("ort", "ConvInteger")
-def _(x, w, x_zp=None, w_zp=None, *, types, pads, strides, dilations, group):
+def _(x, w, x_zp=None, w_zp=None, *, types, **geometry):
     assert types == f"{x.dtype}x{w.dtype}"
-    x, w = e.centred(x, or_zero(x_zp)), e.centred(w, or_zero(w_zp), axis=0)
-    return {"y": e.convolution(x, w, strides, pads, dilations, group)}
+    return {"y": onnxruntime.conv_integer(x, w, or_zero(x_zp), or_zero(w_zp), **geometry)}
 
 
 @rule("ort", "QLinearConv")
@@ -120,11 +108,15 @@ def _(
 ):  # fmt: skip
     assert types == f"{x.dtype}x{w.dtype}"
     assert per_channel or w_scale.size == 1
-    acc = e.convolution(e.centred(x, x_zp), e.centred(w, w_zp, axis=0), strides, pads, dilations, group)
-    if bias is not None:
-        acc = acc + e.along(bias, 1, acc.ndim)
-    w_scale = e.along(w_scale, 1, acc.ndim)
-    return {"y": e.ort_requantize(acc, x_scale, w_scale, y_scale, y_zp, range_of(y_zp))}
+    maps = (x, x_scale, x_zp, w, w_scale, w_zp, y_scale, y_zp)
+    geometry = {"pads": pads, "strides": strides, "dilations": dilations, "group": group}
+    return {"y": onnxruntime.qlinear_conv(*maps, range_of(y_zp), bias, **geometry)}
+
+
+@rule("ort", "QLinearAdd")
+def _(a, a_scale, a_zp, b, b_scale, b_zp, y_scale, y_zp):
+    y = onnxruntime.qlinear_add(a, a_scale, a_zp, b, b_scale, b_zp, y_scale, y_zp, range_of(y_zp))
+    return {"y": y}
 
 
 # ---- ONNX: the reference evaluator, and the node tests of the standard
@@ -132,18 +124,17 @@ def _(
 
 @rule("onnx-ref", "QuantizeLinear")
 def _(x, scale, zp=None, *, dtype, axis=1, block_size=0):
-    scale, zp = (spread(p, x.shape, axis, block_size) for p in (scale, or_zero(zp)))
-    return {"y": e.onnx_quantize_linear(x, scale, zp, RANGES[dtype])}
+    return {"y": onnx.quantize_linear(x, scale, or_zero(zp), RANGES[dtype], axis=axis, block_size=block_size)}
 
 
 @rule("onnx-node", "QuantizeLinear")
 def _(x, scale, zp=None, *, x_type, y_type, axis=1, block_size=0, output_dtype=None, saturate=1):
     assert x.dtype == x_type
-    scale, zp = (spread(p, x.shape, axis, block_size) for p in (scale, or_zero(zp)))
+    layout = {"axis": axis, "block_size": block_size}
     if y_type in RANGES:
-        return {"y": e.onnx_quantize_linear(x, scale, zp, RANGES[y_type])}
-    assert saturate and not zp.any()  # floats have no zero-point but 0
-    y = e.onnx_quantize_linear_to_float(x, scale, FLOATS[y_type])
+        return {"y": onnx.quantize_linear(x, scale, or_zero(zp), RANGES[y_type], **layout)}
+    assert saturate and not or_zero(zp).any()  # floats have no zero-point but 0
+    y = onnx.quantize_linear_to_float(x, scale, FLOATS[y_type], **layout)
     return {"y": y, "y_as_float32": FLOATS[y_type].values[y]}
 
 
@@ -151,20 +142,19 @@ def _(x, scale, zp=None, *, x_type, y_type, axis=1, block_size=0, output_dtype=N
 def _(x, scale, zp=None, *, x_type, y_type, axis=1, block_size=0):
     assert scale.dtype == y_type
     values = FLOATS[x_type].values[x] if x_type in FLOATS else x
-    scale, zp = (spread(p, x.shape, axis, block_size) for p in (scale, or_zero(zp)))
-    return {"y": e.onnx_dequantize_linear(values, scale, zp)}
+    return {"y": onnx.dequantize_linear(values, scale, or_zero(zp), axis=axis, block_size=block_size)}
 
 
 @rule("onnx-ref", "DynamicQuantizeLinear")
 @rule("onnx-node", "DynamicQuantizeLinear")
 def _(x):
-    y, scale, zp = e.onnx_dynamic_quantize_linear(x)
+    y, scale, zp = onnx.dynamic_quantize_linear(x)
     return {"y": y, "scale": scale, "zp": zp}
 
 
 @rule("onnx-node", "MatMulInteger")
 def _(a, b, a_zp=None, b_zp=None):
-    return {"y": e.ort_matmul_integer(a, b, column(or_zero(a_zp)), or_zero(b_zp))}
+    return {"y": onnx.matmul_integer(a, b, or_zero(a_zp), or_zero(b_zp))}
 
 
 @rule("onnx-ref", "QLinearMatMul")
@@ -172,26 +162,23 @@ def _(a, b, a_zp=None, b_zp=None):
 def _(a, a_scale, a_zp, b, b_scale, b_zp, y_scale, y_zp, *, types=None, per_column=None):
     assert types in (None, a.dtype, f"{a.dtype}x{b.dtype}")
     assert per_column is not False or b_scale.size == 1
-    acc = e.ort_matmul_integer(a, b, a_zp, b_zp)
-    return {"y": e.onnx_requantize(acc, a_scale, b_scale, y_scale, y_zp, range_of(y_zp))}
+    return {"y": onnx.qlinear_matmul(a, a_scale, a_zp, b, b_scale, b_zp, y_scale, y_zp, range_of(y_zp))}
 
 
 @rule("onnx-node", "ConvInteger")
-def _(x, w, x_zp=None, w_zp=None, *, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), group=1):
-    x, w = e.centred(x, or_zero(x_zp)), e.centred(w, or_zero(w_zp), axis=0)
-    return {"y": e.convolution(x, w, strides, pads, dilations, group)}
+def _(x, w, x_zp=None, w_zp=None, *, pads=None, strides=None, dilations=None, group=1):
+    geometry = {"pads": pads, "strides": strides, "dilations": dilations, "group": group}
+    return {"y": onnx.conv_integer(x, w, or_zero(x_zp), or_zero(w_zp), **geometry)}
 
 
 @rule("onnx-node", "QLinearConv")
 def _(
     x, x_scale, x_zp, w, w_scale, w_zp, y_scale, y_zp, bias=None,
-    *, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), group=1,
+    *, pads=None, strides=None, dilations=None, group=1,
 ):  # fmt: skip
-    acc = e.convolution(e.centred(x, x_zp), e.centred(w, w_zp, axis=0), strides, pads, dilations, group)
-    if bias is not None:
-        acc = acc + e.along(bias, 1, acc.ndim)
-    w_scale = e.along(w_scale, 1, acc.ndim)
-    return {"y": e.onnx_requantize(acc, x_scale, w_scale, y_scale, y_zp, range_of(y_zp))}
+    maps = (x, x_scale, x_zp, w, w_scale, w_zp, y_scale, y_zp)
+    geometry = {"pads": pads, "strides": strides, "dilations": dilations, "group": group}
+    return {"y": onnx.qlinear_conv(*maps, range_of(y_zp), bias, **geometry)}
 
 
 # ---- PyTorch
@@ -200,31 +187,30 @@ def _(
 @rule("torch", "quantize_per_tensor")
 def _(x, scale, zp, *, dtype):
     if dtype == "int32":
-        return {"y": e.torch_quantize_per_tensor_to_int32(x, scale, zp)}
-    return {"y": e.torch_quantize_per_tensor(x, scale, zp, RANGES[dtype])}
+        return {"y": torch.quantize_per_tensor_to_int32(x, scale, zp)}
+    return {"y": torch.quantize_per_tensor(x, scale, zp, RANGES[dtype])}
 
 
 @rule("torch", "quantize_per_channel")
 def _(x, scale, zp, *, dtype, axis):
-    scale, zp = (e.along(p, axis, x.ndim) for p in (scale, zp))
-    return {"y": e.torch_quantize_per_channel(x, scale, zp, RANGES[dtype])}
+    return {"y": torch.quantize_per_channel(x, scale, zp, RANGES[dtype], axis)}
 
 
 @rule("torch", "decomposed.quantize_per_tensor")
 def _(x, scale, zp, *, dtype):
-    return {"y": e.torch_decomposed_quantize(x, scale, zp, RANGES[dtype])}
+    return {"y": torch.decomposed_quantize(x, scale, zp, RANGES[dtype])}
 
 
 @rule("torch", "fake_quantize_per_tensor_affine")
 def _(x, scale, zp, *, dtype, qmin, qmax):
     assert dtype == "float32"
-    return {"y": e.torch_fake_quantize(x, scale, zp, IntRange(qmin, qmax))}
+    return {"y": torch.fake_quantize(x, scale, zp, IntRange(qmin, qmax))}
 
 
 @rule("torch", "dequantize")
 def _(x, scale, zp, *, dtype):
     assert x.dtype == dtype
-    return {"y": e.torch_dequantize(x, scale, zp)}
+    return {"y": torch.dequantize(x, scale, zp)}
 
 
 @rule("torch", "MinMaxObserver")
@@ -232,7 +218,7 @@ def _(rmin, rmax, *, qmin, qmax, symmetric, eps, custom, dtype):
     signed = {"torch.qint8": True, "torch.int8": True, "torch.quint8": False, "torch.uint8": False}[dtype]
     midpoint = 0 if signed else (qmin + qmax) // 2 if custom else 128
     to = IntRange(qmin, qmax)
-    scale, zp = e.torch_minmax_qparams(rmin, rmax, to, symmetric=symmetric, eps=eps, midpoint=midpoint)
+    scale, zp = torch.minmax_qparams(rmin, rmax, to, symmetric=symmetric, eps=eps, midpoint=midpoint)
     return {"scale": scale, "zp": zp}
 
 
@@ -243,15 +229,15 @@ def _(x, *, dtype, scheme):
     channels = x.reshape(len(x), -1)
     rmin, rmax, to = channels.min(axis=1), channels.max(axis=1), RANGES["int8" if signed else "uint8"]
     midpoint = 0 if signed else 128
-    scale, zp = e.torch_minmax_qparams(rmin, rmax, to, symmetric=symmetric, eps=2.0**-23, midpoint=midpoint)
+    scale, zp = torch.minmax_qparams(rmin, rmax, to, symmetric=symmetric, eps=2.0**-23, midpoint=midpoint)
     return {"scale": scale, "zp": zp if symmetric else zp.astype(np.int32)}
 
 
 @rule("torch", "MovingAverageMinMaxObserver")
 def _(x, *, averaging_constant, dtype):
     to = {"qint8": RANGES["int8"], "quint8": RANGES["uint8"]}[dtype]
-    low, high = e.torch_moving_average(x, averaging_constant)
-    scale, zp = e.torch_minmax_qparams(
+    low, high = torch.moving_average(x, averaging_constant)
+    scale, zp = torch.minmax_qparams(
         low.reshape(1), high.reshape(1), to, symmetric=False, eps=2.0**-23, midpoint=0
     )
     return {"min_val": low, "max_val": high, "scale": scale, "zp": zp.astype(np.int32)}
@@ -260,33 +246,37 @@ def _(x, *, averaging_constant, dtype):
 @rule("torch", "_choose_qparams_per_tensor")
 def _(rmin, rmax, *, reduce_range, qengine):
     qmax = 127 if reduce_range and qengine != "qnnpack" else 255
-    chosen = [e.torch_choose_qparams(low, high, qmax) for low, high in zip(rmin, rmax, strict=True)]
+    chosen = [torch.choose_qparams(low, high, qmax) for low, high in zip(rmin, rmax, strict=True)]
     scale, zp = (np.array(column) for column in zip(*chosen, strict=True))
     return {"scale": scale, "zp": zp.astype(np.int64)}
 
 
-def torch_layer(acc, bias, x_scale, w_scale, y_scale, y_zp, *, engine, vnni, per_channel, relu, convolves):
-    """After the sum; acc has its channels on the last axis."""
-    bias = np.zeros(acc.shape[-1], np.float32) if bias is None else bias
-    scales = e.Scales(x_scale, w_scale, y_scale)
-    if engine == "fbgemm":
-        y = e.fbgemm_requantize(acc, bias, scales, y_zp, RANGES["uint8"], per_channel=per_channel)
-    elif engine == "qnnpack":
-        y = e.qnnpack_requantize(acc, bias, scales, y_zp, RANGES["uint8"])
-    else:
-        assert engine == "onednn"
-        y = e.onednn_requantize(acc, bias, scales, y_zp, RANGES["uint8"], convolves=convolves, vnni=vnni)
-    return np.maximum(y, y_zp).astype(np.uint8) if relu else y
+def tensor(q, scale, zp=0, axis=None):
+    """Codes with their map; a recorded scale of shape (1,) is a tensor's, unless an axis says whose."""
+    scale = scale.reshape(-1 if axis is not None else ())
+    return QTensor(q, QParams(scale, np.full(scale.shape, zp), RANGES[q.dtype.name], axis))
+
+
+def engine_of(qengine, vnni):
+    """torch's name of an engine, and whether the CPU has VNNI, as rules."""
+    return {
+        "fbgemm": torch.FBGEMM,
+        "qnnpack": torch.QNNPACK,
+        "onednn": torch.ONEDNN if vnni else torch.ONEDNN_WITHOUT_VNNI,
+        "x86": torch.X86 if vnni else torch.FBGEMM,
+    }[qengine]
 
 
 @rule("torch", "linear")
 def _(x, x_scale, x_zp, w, w_scale, y_scale, y_zp, bias=None, *, qengine, vnni, per_channel, relu):
-    acc = e.ort_matmul_integer(x, w.T, x_zp)
-    engine = "fbgemm" if qengine == "x86" else qengine
-    y = torch_layer(
-        acc, bias, x_scale, w_scale, y_scale, y_zp,
-        engine=engine, vnni=vnni, per_channel=per_channel, relu=relu, convolves=False,
-    )  # fmt: skip
+    y = torch.linear(
+        tensor(x, x_scale, x_zp),
+        tensor(w, w_scale, axis=0 if per_channel else None),
+        bias,
+        QParams(y_scale, y_zp, UINT8),
+        engine=engine_of(qengine, vnni),
+        relu=relu,
+    )
     return {"y": y}
 
 
@@ -295,186 +285,123 @@ def _(
     x, x_scale, x_zp, w, w_scale, y_scale, y_zp, bias=None,
     *, qengine, vnni, per_channel, relu, strides, pads, dilations, group,
 ):  # fmt: skip
-    acc = e.convolution(e.centred(x, x_zp), w, strides, pads, dilations, group)
-    engine = {"x86": "onednn" if vnni else "fbgemm"}.get(qengine, qengine)
-    y = torch_layer(
-        np.moveaxis(acc, 1, -1), bias, x_scale, w_scale, y_scale, y_zp,
-        engine=engine, vnni=vnni, per_channel=per_channel, relu=relu, convolves=True,
-    )  # fmt: skip
-    return {"y": np.moveaxis(y, -1, 1)}
+    assert pads[:2] == pads[2:]  # torch has one number for both ends
+    y = torch.conv2d(
+        tensor(x, x_scale, x_zp),
+        tensor(w, w_scale, axis=0 if per_channel else None),
+        bias,
+        QParams(y_scale, y_zp, UINT8),
+        engine=engine_of(qengine, vnni),
+        strides=strides,
+        pads=pads[:2],
+        dilations=dilations,
+        group=group,
+        relu=relu,
+    )
+    return {"y": y}
 
 
 # ---- LiteRT and TensorFlow Lite Micro
 
+KERNELS = {"ref": litert.REFERENCE, "opt": litert.OPTIMIZED, "xnn": litert.XNNPACK, "tflm": litert.MICRO}
+PADDINGS = {"SAME": litert.same, "VALID": litert.valid}
+ACTIVATIONS = {
+    "none": litert.NONE,
+    "relu": litert.RELU,
+    "relu6": litert.RELU6,
+    "relu_n1_to_1": litert.RELU_N1_TO_1,
+}
+
 
 @rule("tflite", "QUANTIZE")
 def _(x, scale, zp, *, resolver, dtype):
-    quantize = {
-        "ref": e.litert_ref_quantize,
-        "opt": e.litert_opt_quantize,
-        "xnn": e.litert_opt_quantize if dtype == "int16" else e.xnnpack_quantize,
-    }
-    return {"y": quantize[resolver](x, scale, zp, RANGES[dtype])}
+    return {"y": litert.quantize(x, QParams(scale, zp, RANGES[dtype]), kernels=KERNELS[resolver])}
 
 
 @rule("tflite", "DEQUANTIZE")
 def _(x, scale, zp, *, resolver, dtype):
     assert x.dtype == dtype
-    dequantize = {
-        "ref": e.litert_dequantize,
-        "opt": e.litert_opt_dequantize,
-        "xnn": e.litert_dequantize,
-    }
-    return {"y": dequantize[resolver](x, scale, zp)}
+    return {"y": litert.dequantize(tensor(x, scale, zp), kernels=KERNELS[resolver])}
 
 
 @rule("tflite", "REQUANTIZE")
 def _(x, x_scale, x_zp, y_scale, y_zp, *, resolver, dtype):
-    requantize = {
-        "ref": e.litert_ref_requantize,
-        "opt": e.litert_opt_requantize,
-        "xnn": e.xnnpack_requantize_codes,
-    }
-    return {"y": requantize[resolver](x, x_scale, x_zp, y_scale, y_zp, RANGES[dtype])}
-
-
-def litert_layer(acc, x_scale, w_scale, y_scale, y_zp, *, operator, resolver, activation):
-    """After the sum; acc has its channels on the last axis."""
-    to = RANGES["int8"]
-    if resolver == "xnn":
-        y = e.xnnpack_requantize(acc, x_scale, w_scale, y_scale, y_zp, to)
-    else:
-        after_the_sum = {
-            ("ref", "FULLY_CONNECTED"): e.litert_ref_fully_connected,
-            ("ref", "CONV_2D"): e.litert_double_rounding,
-            ("ref", "DEPTHWISE_CONV_2D"): e.litert_double_rounding,
-            ("opt", "FULLY_CONNECTED"): e.litert_half_up,
-            ("opt", "CONV_2D"): e.litert_half_up,
-            ("opt", "DEPTHWISE_CONV_2D"): e.litert_opt_depthwise,
-            ("tflm", "FULLY_CONNECTED"): e.litert_double_rounding,
-            ("tflm", "CONV_2D"): e.litert_double_rounding,
-            ("tflm", "DEPTHWISE_CONV_2D"): e.litert_double_rounding,
-        }
-        rounds = (resolver, operator, w_scale.size) == ("opt", "FULLY_CONNECTED", 1)
-        multiplier = e.litert_opt_multiplier if rounds else e.litert_multiplier
-        M = multiplier(x_scale, w_scale, y_scale)
-        y = after_the_sum[resolver, operator](acc, M, y_zp, to)
-    return activated(y, activation, y_scale, y_zp, resolver)
-
-
-ACTIVATIONS = {
-    "none": (-np.inf, np.inf),
-    "relu": (0, np.inf),
-    "relu6": (0, 6),
-    "relu_n1_to_1": (-1, 1),
-}
-
-
-def activated(y, activation, y_scale, y_zp, resolver):
-    limits_of = e.xnnpack_limits if resolver == "xnn" else e.litert_limits
-    low, high = np.clip(limits_of(*ACTIVATIONS[activation], y_scale, y_zp), -128, 127)
-    return np.clip(y, int(low), int(high)).astype(y.dtype)
+    output = QParams(y_scale, y_zp, RANGES[dtype])
+    return {"y": litert.requantize(tensor(x, x_scale, x_zp), output, kernels=KERNELS[resolver])}
 
 
 @rule("tflite", "FULLY_CONNECTED")
 def _(x, x_scale, x_zp, w, w_scale, y_scale, y_zp, bias=None, *, resolver, per_channel, relu):
-    acc = e.ort_matmul_integer(x, w.T, x_zp)
-    acc = acc if bias is None else acc + bias
-    w_scale = w_scale if per_channel else w_scale.reshape(())
-    activation = "relu" if relu else "none"
-    y = litert_layer(
-        acc, x_scale, w_scale, y_scale, y_zp,
-        operator="FULLY_CONNECTED", resolver=resolver, activation=activation,
-    )  # fmt: skip
+    y = litert.fully_connected(
+        tensor(x, x_scale, x_zp),
+        tensor(w, w_scale, axis=0 if per_channel else None),
+        bias,
+        QParams(y_scale, y_zp),
+        kernels=KERNELS[resolver],
+        activation=litert.RELU if relu else litert.NONE,
+    )
     return {"y": y}
 
 
-def same_or_valid(padding, sizes, kernel, strides):
-    """Borders before and after each axis of space: SAME gives ceil(size / stride) outputs, VALID none."""
-    if padding == "VALID":
-        return [0] * (2 * len(sizes))
-    assert padding == "SAME"
-    totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sizes, kernel, strides, strict=True)]
-    return [t // 2 for t in totals] + [t - t // 2 for t in totals]
+def geometry(resolver, stride, padding, activation, dilation):
+    """The arguments of a convolution; one number was recorded where height and width have the same."""
+    return {
+        "kernels": KERNELS[resolver],
+        "strides": np.broadcast_to(stride, 2).tolist(),
+        "padding": PADDINGS[padding],
+        "dilations": np.broadcast_to(dilation, 2).tolist(),
+        "activation": ACTIVATIONS[activation],
+    }
 
 
 @rule("tflite", "CONV_2D")
-def _(x, x_scale, x_zp, w, w_scale, y_scale, y_zp, bias=None, *, resolver, stride, padding, activation):
-    strides = [stride, stride]
-    pads = same_or_valid(padding, x.shape[1:3], w.shape[1:3], strides)
-    x, w = np.moveaxis(e.centred(x, x_zp), -1, 1), np.moveaxis(w, -1, 1)
-    acc = np.moveaxis(e.convolution(x, w, strides, pads, [1, 1]), 1, -1)
-    acc = acc if bias is None else acc + bias
-    y = litert_layer(
-        acc, x_scale, w_scale, y_scale, y_zp,
-        operator="CONV_2D", resolver=resolver, activation=activation,
-    )  # fmt: skip
-    return {"y": y}
+def _(
+    x, x_scale, x_zp, w, w_scale, y_scale, y_zp, bias=None,
+    *, resolver, stride, padding, activation, dilation=1,
+):  # fmt: skip
+    x, w, output = tensor(x, x_scale, x_zp), tensor(w, w_scale, axis=0), QParams(y_scale, y_zp)
+    arguments = geometry(resolver, stride, padding, activation, dilation)
+    return {"y": litert.conv_2d(x, w, bias, output, **arguments)}
 
 
 @rule("tflite", "DEPTHWISE_CONV_2D")
-def _(x, x_scale, x_zp, w, w_scale, y_scale, y_zp, bias=None, *, resolver, stride, padding, activation):
-    strides = [stride, stride]
-    pads = same_or_valid(padding, x.shape[1:3], w.shape[1:3], strides)
-    x, w = np.moveaxis(e.centred(x, x_zp), -1, 1), np.moveaxis(w, (0, 3), (1, 0))
-    acc = np.moveaxis(e.convolution(x, w, strides, pads, [1, 1], group=x.shape[1]), 1, -1)
-    acc = acc if bias is None else acc + bias
-    y = litert_layer(
-        acc, x_scale, w_scale, y_scale, y_zp,
-        operator="DEPTHWISE_CONV_2D", resolver=resolver, activation=activation,
-    )  # fmt: skip
-    return {"y": y}
+def _(
+    x, x_scale, x_zp, w, w_scale, y_scale, y_zp, bias=None,
+    *, resolver, stride, padding, activation, dilation=1,
+):  # fmt: skip
+    x, w, output = tensor(x, x_scale, x_zp), tensor(w, w_scale, axis=3), QParams(y_scale, y_zp)
+    arguments = geometry(resolver, stride, padding, activation, dilation)
+    return {"y": litert.depthwise_conv_2d(x, w, bias, output, **arguments)}
 
 
 @rule("tflite", "ADD")
 def _(a, a_scale, a_zp, b, b_scale, b_zp, y_scale, y_zp, *, resolver, relu):
-    add = {"ref": e.litert_ref_add, "opt": e.litert_opt_add, "xnn": e.xnnpack_add}[resolver]
-    y = add(e.Operand(a, a_scale, a_zp), e.Operand(b, b_scale, b_zp), y_scale, y_zp, RANGES["int8"])
-    return {"y": activated(y, "relu" if relu else "none", y_scale, y_zp, resolver)}
+    a, b, output = tensor(a, a_scale, a_zp), tensor(b, b_scale, b_zp), QParams(y_scale, y_zp)
+    activation = litert.RELU if relu else litert.NONE
+    return {"y": litert.add(a, b, output, kernels=KERNELS[resolver], activation=activation)}
 
 
 @rule("tflite", "LOGISTIC")
 def _(x, x_scale, x_zp, *, resolver):
-    logistic = {
-        "ref": e.litert_logistic,
-        "opt": e.litert_logistic,
-        "xnn": e.xnnpack_logistic,
-    }
-    return {"y": logistic[resolver](x, x_scale, x_zp)}
+    return {"y": litert.logistic(tensor(x, x_scale, x_zp), kernels=KERNELS[resolver])}
 
 
 @rule("tflite", "SOFTMAX")
 def _(x, x_scale, x_zp, *, resolver):
-    softmax = {
-        "ref": e.litert_ref_softmax,
-        "opt": e.litert_opt_softmax,
-        "xnn": e.litert_opt_softmax,
-    }
-    return {"y": softmax[resolver](x, x_scale, x_zp)}
+    return {"y": litert.softmax(tensor(x, x_scale, x_zp), kernels=KERNELS[resolver])}
 
 
-def windows(x, kernel, strides, padding):
-    """Each pool's codes on a last axis, and a mask of those that are not padding."""
-    pads = same_or_valid(padding, x.shape[1:3], kernel, strides)
-    borders = [(0, 0), (pads[0], pads[2]), (pads[1], pads[3]), (0, 0)]
-    seen = []
-    for part in (x.astype(np.int32), np.ones(x.shape, bool)):
-        part = np.pad(part, borders)
-        view = np.lib.stride_tricks.sliding_window_view(part, kernel, axis=(1, 2))
-        view = view[:, :: strides[0], :: strides[1]]
-        seen.append(view.reshape(*view.shape[:4], -1))
-    return seen
+def pooled(pool, x, resolver, filter, stride, padding, activation):
+    x = tensor(x, np.float32(0.1), 3)  # the map matters to an activation alone, and live_litert.py has this
+    arguments = {"strides": stride, "padding": PADDINGS[padding], "activation": ACTIVATIONS[activation]}
+    return {"y": pool(x, filter, kernels=KERNELS[resolver], **arguments)}
 
 
 @rule("tflite", "AVERAGE_POOL_2D")
-def _(x, *, resolver, filter, stride, padding):
-    assert resolver in ("ref", "opt", "xnn")
-    codes, real = windows(x, filter, stride, padding)
-    return {"y": e.litert_average_pool((codes * real).sum(-1), real.sum(-1)).astype(x.dtype)}
+def _(x, *, resolver, filter, stride, padding, activation="none"):
+    return pooled(litert.average_pool_2d, x, resolver, filter, stride, padding, activation)
 
 
 @rule("tflite", "MAX_POOL_2D")
-def _(x, *, resolver, filter, stride, padding):
-    assert resolver in ("ref", "opt", "xnn")
-    codes, real = windows(x, filter, stride, padding)
-    return {"y": np.where(real, codes, -128).max(-1).astype(x.dtype)}
+def _(x, *, resolver, filter, stride, padding, activation="none"):
+    return pooled(litert.max_pool_2d, x, resolver, filter, stride, padding, activation)

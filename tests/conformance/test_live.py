@@ -21,7 +21,7 @@ ENGINES = {  # {engine: (the package that has it, its operators)}
     "tflite-ref": ("ai-edge-litert", live_litert.LITERT),
     "tflite-opt": ("ai-edge-litert", live_litert.LITERT),
     "tflite-xnn": ("ai-edge-litert", live_litert.LITERT),
-    "tflm": ("tflite-micro", live_litert.MICRO),
+    "tflm": ("tflite-micro", live_litert.LITERT),
 }
 NEEDS = {"onnxruntime": ["onnx"], "tflite-micro": ["ai-edge-litert"]}  # to write the models down
 

@@ -9,7 +9,8 @@ from operators import RANGES
 from test_recorded import folder_of
 
 from qtutor import INT8, UINT8, IntRange
-from qtutor import engines as e
+from qtutor.engines import litert_kernels as kernels
+from qtutor.engines import onnx, onnxruntime, processor, torch
 
 HALF = np.float32(0.5)
 
@@ -17,18 +18,18 @@ HALF = np.float32(0.5)
 def naive(x, scale, zero_point, to):
     """What is written most: no saturation, so the cast keeps the low bits, of INT32_MIN too."""
     with np.errstate(all="ignore"):
-        return e.to_int32(np.round(x / scale + np.float32(zero_point))).astype(to.dtype)
+        return processor.to_int32(np.round(x / scale + np.float32(zero_point))).astype(to.dtype)
 
 
 QUANTIZE = {
-    "ORT": e.ort_quantize_linear,
-    "ONNX ref": e.onnx_quantize_linear,
-    "torch quantize_per_tensor": e.torch_quantize_per_tensor,
-    "torch quantize_per_channel": e.torch_quantize_per_channel,
-    "torch decomposed/fake_quant": e.torch_decomposed_quantize,
-    "LiteRT ref": e.litert_ref_quantize,
-    "LiteRT opt": e.litert_opt_quantize,
-    "LiteRT xnn": e.xnnpack_quantize,
+    "ORT": onnxruntime.quantize_linear,
+    "ONNX ref": onnx.quantize_linear,
+    "torch quantize_per_tensor": torch.quantize_per_tensor,
+    "torch quantize_per_channel": torch.quantize_per_channel,
+    "torch decomposed/fake_quant": torch.decomposed_quantize,
+    "LiteRT ref": kernels.reference_quantize,
+    "LiteRT opt": kernels.optimized_quantize,
+    "LiteRT xnn": kernels.xnnpack_quantize,
     "naive np.round(x/s+zp).astype": naive,
 }
 
@@ -45,23 +46,23 @@ def quantize_array(witness, engine):
 
 
 def minmax(to, symmetric):
-    return lambda *ends: e.torch_minmax_qparams(*ends, to, symmetric=symmetric, eps=2.0**-23, midpoint=0)
+    return lambda *ends: torch.minmax_qparams(*ends, to, symmetric=symmetric, eps=2.0**-23, midpoint=0)
 
 
 def scale_zp(to, symmetric=False):
-    return lambda *ends: e.ort_compute_scale_zp(*ends, to, symmetric=symmetric)
+    return lambda *ends: onnxruntime.compute_scale_zp(*ends, to, symmetric=symmetric)
 
 
 CHOOSE = {
     "ORT compute_scale_zp uint8": scale_zp(UINT8),
     "ORT compute_scale_zp int8": scale_zp(INT8),
     "ORT symmetric int8": scale_zp(IntRange(-127, 127), symmetric=True),
-    "ORT DynamicQuantizeLinear": lambda *ends: e.ort_dynamic_quantize_linear(np.array(ends))[1:],
-    "ONNX ref DynamicQuantizeLinear": lambda *ends: e.onnx_dynamic_quantize_linear(np.array(ends))[1:],
+    "ORT DynamicQuantizeLinear": lambda *ends: onnxruntime.dynamic_quantize_linear(np.array(ends))[1:],
+    "ONNX ref DynamicQuantizeLinear": lambda *ends: onnx.dynamic_quantize_linear(np.array(ends))[1:],
     "torch MinMaxObserver quint8": minmax(UINT8, symmetric=False),
     "torch MinMaxObserver qint8": minmax(INT8, symmetric=False),
     "torch symmetric qint8": minmax(INT8, symmetric=True),
-    "torch _choose_qparams": lambda *ends: e.torch_choose_qparams(*ends, 255),
+    "torch _choose_qparams": lambda *ends: torch.choose_qparams(*ends, 255),
 }
 
 
@@ -82,25 +83,25 @@ def torch_layer(rule, **kind):
     """uint8 and zero_point + 128, which is int8 and zero_point again."""
     bias, one = np.float32(0), np.float32(1)
     return lambda acc, M, zp: (
-        rule(acc, bias, e.Scales(M, one, one), zp + 128, UINT8, **kind).astype(int) - 128
+        rule(acc, bias, torch.Scales(M, one, one), zp + 128, UINT8, **kind).astype(int) - 128
     )
 
 
 REQUANTIZE = {
-    "LiteRT ref FULLY_CONNECTED": fixed_point(e.litert_ref_fully_connected),
-    "LiteRT ref CONV_2D": fixed_point(e.litert_double_rounding),
-    "LiteRT opt FULLY_CONNECTED": fixed_point(e.litert_half_up),
-    "LiteRT opt CONV_2D": fixed_point(e.litert_half_up),
-    "LiteRT xnn FULLY_CONNECTED": float_scale(e.xnnpack_requantize),
-    "LiteRT xnn CONV_2D": float_scale(e.xnnpack_requantize),
-    "TFLM FULLY_CONNECTED": fixed_point(e.litert_double_rounding),
-    "TFLM CONV_2D": fixed_point(e.litert_double_rounding),
-    "ORT QLinearConv": float_scale(e.ort_requantize),
-    "ORT QLinearMatMul": float_scale(e.ort_requantize),
-    "ONNX ref QLinearMatMul": float_scale(e.onnx_requantize),
-    "torch fbgemm linear (quint8, zp+128)": torch_layer(e.fbgemm_requantize, per_channel=False),
-    "torch onednn linear (quint8, zp+128)": torch_layer(e.onednn_requantize, convolves=False, vnni=True),
-    "torch qnnpack linear (quint8, zp+128)": torch_layer(e.qnnpack_requantize),
+    "LiteRT ref FULLY_CONNECTED": fixed_point(kernels.requantize_float64),
+    "LiteRT ref CONV_2D": fixed_point(kernels.requantize_double_rounding),
+    "LiteRT opt FULLY_CONNECTED": fixed_point(kernels.requantize_half_up),
+    "LiteRT opt CONV_2D": fixed_point(kernels.requantize_half_up),
+    "LiteRT xnn FULLY_CONNECTED": float_scale(kernels.xnnpack_requantize),
+    "LiteRT xnn CONV_2D": float_scale(kernels.xnnpack_requantize),
+    "TFLM FULLY_CONNECTED": fixed_point(kernels.requantize_double_rounding),
+    "TFLM CONV_2D": fixed_point(kernels.requantize_double_rounding),
+    "ORT QLinearConv": float_scale(onnxruntime.requantize),
+    "ORT QLinearMatMul": float_scale(onnxruntime.requantize),
+    "ONNX ref QLinearMatMul": float_scale(onnx.requantize),
+    "torch fbgemm linear (quint8, zp+128)": torch_layer(torch.fbgemm_requantize, per_channel=False),
+    "torch onednn linear (quint8, zp+128)": torch_layer(torch.onednn_requantize, convolves=False, vnni=True),
+    "torch qnnpack linear (quint8, zp+128)": torch_layer(torch.qnnpack_requantize),
 }
 
 
@@ -112,9 +113,9 @@ def requantize(witness, engine):
 def requantize_codes(witness, engine):
     q, x_scale, y_scale = re.match(r"q=(\S+), scale (\S+)->(\S+) ", witness["name"]).groups()
     rule = {
-        "ref": e.litert_ref_requantize,
-        "opt": e.litert_opt_requantize,
-        "xnn": e.xnnpack_requantize_codes,
+        "ref": kernels.reference_requantize_codes,
+        "opt": kernels.optimized_requantize_codes,
+        "xnn": kernels.xnnpack_requantize_codes,
     }[engine]
     return rule(np.array([q]).astype(np.int8), np.float32(x_scale), 0, np.float32(y_scale), 0, INT8)[0]
 
@@ -123,7 +124,7 @@ def dequantize(witness, engine):
     """How many of the 256 codes do not become (q - zero_point) * scale."""
     scale, zp = re.search(r"s=([\d.]+), zp=(\d+)", witness["name"]).groups()
     q, scale, zp = np.arange(-128, 128).astype(np.int8), np.float32(scale), int(zp)
-    rule = e.litert_opt_dequantize if engine == "opt" else e.litert_dequantize
+    rule = kernels.optimized_dequantize if engine == "opt" else kernels.reference_dequantize
     return np.count_nonzero(rule(q, scale, zp) != np.float32(q.astype(int) - zp) * scale)
 
 
