@@ -106,7 +106,7 @@ def network_rows() -> list[Row]:
         weights = load_weights()
         maps = calibrate(CNN, weights, to_input(digits.images[digits.train]))
         network = quantize_network(CNN, weights, maps)
-        float_network = onnx_export.float_network(network)
+        float_network = onnx_export.float_network(network, add=onnx_export.fused_add)
         integers = onnx_export.export_integers(network, multiply=onnx_export.single_rounding_nodes)
         q = quantize(to_input(digits.images[digits.test]), network.input)
 

@@ -29,7 +29,9 @@ from qtutor.interop.onnx import (
     export_integers,
     export_qlinear,
     float_network,
+    fused_add,
     single_rounding_nodes,
+    unfused_add,
 )
 from qtutor.models.digits import CNN, load_digits
 
@@ -44,20 +46,25 @@ NETWORKS = {
     "4-bit activations": {"activation_range": INT4},
     "without zero-points": {"symmetric": True},
 }
+
+
+def run_in_float(network, q, *, optimized=False):
+    """As ONNX Runtime runs export_qlinear, whose optimization fuses the add."""
+    add = fused_add if optimized else unfused_add
+    return run(float_network(network, add=add), q, multiply=multiply_float)
+
+
 # name -> (network -> graph, network -> what run has to give)
 GRAPHS = {
     "single rounding": (
         lambda network: export_integers(network, multiply=single_rounding_nodes),
-        lambda network, q: run(network, q, multiply=multiply_single_rounding),
+        lambda network, q, **_: run(network, q, multiply=multiply_single_rounding),
     ),
     "double rounding": (
         lambda network: export_integers(network, multiply=double_rounding_nodes),
-        lambda network, q: run(network, q, multiply=multiply_double_rounding),
+        lambda network, q, **_: run(network, q, multiply=multiply_double_rounding),
     ),
-    "QLinearConv": (
-        export_qlinear,
-        lambda network, q: run(float_network(network), q, multiply=multiply_float),
-    ),
+    "QLinearConv": (export_qlinear, run_in_float),
 }
 
 
@@ -117,10 +124,9 @@ def test_onnx_runtime_gives_every_code_of_every_tensor_on_all_test_images(
     export, expect = GRAPHS[graph]
     q = input_codes(networks[name], TEST)
     assert q.shape == (599, 1, 8, 8)
-    expected = expect(networks[name], q)
     for optimized in (False, True):  # the graph as it is written, and as ONNX Runtime rewrites it
         got = answers(ort, export(networks[name]), q, optimized=optimized)
-        assert differing(got, expected) == {}
+        assert differing(got, expect(networks[name], q, optimized=optimized)) == {}
     if name == "int8, per-channel":
         total = sum(codes.size for codes in got.values())
         record_property(
@@ -141,7 +147,24 @@ def test_onnx_runtime_gives_every_code_of_another_network(ort, graph):
     export, expect = GRAPHS[graph]
     _, x, network = other_network()
     q = quantize(x, network.input)
-    assert differing(answers(ort, export(network), q), expect(network, q)) == {}
+    for optimized in (False, True):
+        got = answers(ort, export(network), q, optimized=optimized)
+        assert differing(got, expect(network, q, optimized=optimized)) == {}
+
+
+def test_onnx_runtime_gives_every_code_of_a_hundred_networks_fused_or_not(ort, record_property):
+    rng = np.random.default_rng(10)
+    told_apart = 0
+    for _ in range(100):
+        network = integer_network(rng.choice(TRAIN, 20, replace=False))  # other ranges each time
+        q, model = input_codes(network, rng.choice(TEST, 30, replace=False)), export_qlinear(network)
+        expected = {o: run_in_float(network, q, optimized=o) for o in (False, True)}
+        for optimized in expected:
+            got = answers(ort, model, q, optimized=optimized)
+            assert differing(got, expected[optimized]) == {}
+        told_apart += any((expected[False][name] != expected[True][name]).any() for name in NAMES)
+    assert told_apart > 0  # else the two adds would be one
+    record_property("digits CNNs in which a fused add gives other codes", f"{told_apart} of 100")
 
 
 def test_the_onnx_reference_multiplies_by_the_scale_in_double_precision(network):
@@ -150,7 +173,7 @@ def test_the_onnx_reference_multiplies_by_the_scale_in_double_precision(network)
         return np.rint(acc.astype(np.float64) * multiplier.astype(np.float64)).astype(np.int32)
 
     q = input_codes(network, TEST[:60])
-    expected = run(float_network(network), q, multiply=multiply_in_double)
+    expected = run(float_network(network, add=unfused_add), q, multiply=multiply_in_double)
     assert differing(reference_answers(export_qlinear(network), q), expected) == {}
 
 
@@ -269,7 +292,7 @@ def test_networks_that_the_graph_cannot_hold_are_refused(network, export):
     with pytest.raises(ValueError, match="engines pad with the zero-point, -128, got 0 for stem"):
         export(dataclasses.replace(network, layers={**network.layers, "stem": padded}))
     with pytest.raises(TypeError, match=r"from what quantize_network returns, got FloatAdd for block1"):
-        export(float_network(network))
+        export(float_network(network, add=fused_add))
 
 
 # --- nothing else needs onnx

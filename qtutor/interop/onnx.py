@@ -5,7 +5,8 @@ There are two graphs of one network, both from int8 codes of the input to int8 c
 export_integers  integer operators alone.  Requantization is by mantissa and shift, as in `fixedpoint`, so
                  every engine gives the codes of `run` with the same rounding.
 export_qlinear   QLinearConv and friends, which requantize by a float32.  ONNX Runtime gives the codes of
-                 `run` with multiply_float on the network that `float_network` makes.
+                 `run` with multiply_float on the network that `float_network` makes, if that adds as the
+                 session does: a default session fuses the three operators of an add into one.
 
 The types of the operands decide whether sums of products are exact.  With uint8 codes and int8 weights,
 ONNX Runtime saturates pairs of products at 16 bits on an x86-64 processor without VNNI (`engines` has the
@@ -21,7 +22,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from qtutor.affine import QParams
-from qtutor.engines.onnxruntime import dequantize_linear, quantize_linear
+from qtutor.engines.onnxruntime import dequantize_linear, qlinear_add, quantize_linear
 from qtutor.fixedpoint import INT32, FixedPointMultiplier, Multiply
 from qtutor.graph import Add, Conv, Graph, Linear, Pool, QuantizedNetwork
 from qtutor.layers import SPARE_BITS, QAdd, QAveragePool, QConv2d, QLinear
@@ -184,7 +185,8 @@ def export_qlinear(network: QuantizedNetwork) -> onnx.ModelProto:
     network  from quantize_network, all codes within int8, else ValueError
 
     Convolution is QLinearConv, as is the last layer, since QLinearMatMul has no bias; the average pool is
-    QLinearMatMul with weights 1 / count; the residual add is DequantizeLinear, Add, QuantizeLinear.  A
+    QLinearMatMul with weights 1 / count; the residual add is DequantizeLinear, Add, QuantizeLinear, which
+    ONNX Runtime fuses from graph optimization level EXTENDED on, and so by default (`float_network`).  A
     LeakyRelu behind a QLinearConv would round a second time, which makes another network.  But as rounding
     keeps the order, max(x, slope * x) is the larger of two QLinearConv, one at scale output.scale / slope.
 
@@ -243,33 +245,63 @@ def export_qlinear(network: QuantizedNetwork) -> onnx.ModelProto:
     return _with_every_tensor(graph, network.graph)
 
 
+# (q1, q2, left, right, output) -> codes of the sum
+AddCodes = Callable[[np.ndarray, np.ndarray, QParams, QParams, QParams], np.ndarray]
+
+
+def unfused_add(q1: np.ndarray, q2: np.ndarray, left: QParams, right: QParams, output: QParams) -> np.ndarray:
+    """DequantizeLinear, Add, QuantizeLinear: a session with graph optimization level BASIC, or none.
+
+    >>> left, right, output = QParams(1.5, 10), QParams(0.5, 0), QParams(1.0, 0)
+    >>> unfused_add(np.int8([11, 12]), np.int8([2, 3]), left, right, output)  # 1.5 + 1.0 and 3.0 + 1.5
+    array([2, 4], dtype=int8)
+    """
+    x1 = dequantize_linear(q1, left.scale, left.zero_point)
+    x2 = dequantize_linear(q2, right.scale, right.zero_point)
+    return quantize_linear(x1 + x2, output.scale, output.zero_point, output.to)
+
+
+def fused_add(q1: np.ndarray, q2: np.ndarray, left: QParams, right: QParams, output: QParams) -> np.ndarray:
+    """QLinearAdd, which a session puts in the place of the three from level EXTENDED on, and by default.
+
+    >>> left, right, output = QParams(1.5, 10), QParams(0.5, 0), QParams(1.0, 0)
+    >>> fused_add(np.int8([11, 12]), np.int8([2, 3]), left, right, output)
+    array([2, 4], dtype=int8)
+    """
+    maps = (left.scale, left.zero_point, q2, right.scale, right.zero_point, output.scale, output.zero_point)
+    # the engine saturates at the ends of int8; the graph has a Clip for a smaller range
+    return np.clip(qlinear_add(q1, *maps, INT8), output.qmin, output.qmax).astype(np.int8)
+
+
 @dataclass(frozen=True, eq=False)
 class FloatAdd:
-    """DequantizeLinear, Add, QuantizeLinear of ONNX Runtime, in the place of a QAdd.
+    """One of these adds, in the place of a QAdd.
 
     left, right, output  the maps, per-tensor
+    add                  unfused_add or fused_add
     """
 
     left: QParams
     right: QParams
     output: QParams
+    add: AddCodes
 
     def __call__(self, q1: np.ndarray, q2: np.ndarray, *, multiply: Multiply) -> np.ndarray:
-        x1 = dequantize_linear(q1, self.left.scale, self.left.zero_point)
-        x2 = dequantize_linear(q2, self.right.scale, self.right.zero_point)
-        return quantize_linear(x1 + x2, self.output.scale, self.output.zero_point, self.output.to)
+        return self.add(q1, q2, self.left, self.right, self.output)
 
 
-def float_network(network: QuantizedNetwork) -> QuantizedNetwork:
+def float_network(network: QuantizedNetwork, *, add: AddCodes) -> QuantizedNetwork:
     """The same codes, biases and maps, but multipliers and sums in float32, as ONNX Runtime has them.
+
+    add  unfused_add or fused_add, as the session's graph optimization level decides: there is no default
 
     To be run with multiply_float; then its codes are those of export_qlinear(network).
 
     >>> from qtutor.graph import calibrate, quantize_network
     >>> from qtutor.models.digits import CNN, load_digits, load_weights, to_input
     >>> maps = calibrate(CNN, load_weights(), to_input(load_digits().images[:100]))
-    >>> network = quantize_network(CNN, load_weights(), maps)
-    >>> float_network(network).layers["pool"].multiplier.dtype
+    >>> network = float_network(quantize_network(CNN, load_weights(), maps), add=fused_add)
+    >>> network.layers["pool"].multiplier.dtype
     dtype('float32')
     """
     layers: dict[str, Any] = {}
@@ -277,7 +309,7 @@ def float_network(network: QuantizedNetwork) -> QuantizedNetwork:
         layer = network.layers[node.name]
         match layer:
             case QAdd(left=left, right=right, output=output):
-                layers[node.name] = FloatAdd(left, right, output)
+                layers[node.name] = FloatAdd(left, right, output, add)
             case QAveragePool(input=input, output=output, count=count):
                 M = input.scale * np.float32(1 / count) / output.scale
                 layers[node.name] = replace(layer, multiplier=M)
