@@ -53,6 +53,8 @@ from qtutor.rounding import (
     saturate,
 )
 
+__version__ = "0.1.0"  # pyproject.toml reads it from here
+
 __all__ = [
     "INT4",
     "INT8",
