@@ -84,6 +84,8 @@ JUPYTER_FILES = {
         "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
         # notebooks/questions.md is a page to read, not to edit
         "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
+        # a chapter that was run and saved shows its explorers' last picture when it is opened again
+        "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True},
     },
     "etc/jupyter/jupyter_lab_config.json": {
         "LabApp": {

@@ -923,7 +923,7 @@ def test_the_wheel_holds_the_data_the_licences_and_nothing_but_the_package(wheel
     names = set(zipfile.ZipFile(wheel).namelist())
     package = ROOT / "qtutor"
     there = {path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
-    licences = {ROOT / "LICENSE", *package.rglob("README.md")}
+    licences = {ROOT / "LICENSE", *package.glob("models/*/README.md")}
     information = f"qtutor-{qtutor.__version__}.dist-info"
     assert names == {
         *(path.relative_to(ROOT).as_posix() for path in there),
