@@ -150,7 +150,7 @@ def saturate(x: np.ndarray, to: IntRange) -> np.ndarray:
 def plain(x: object, where: str, kinds: str = "", what: str = "") -> np.ndarray:
     """x as a plain array in the machine's byte order, of these kinds of dtype, if any are given."""
     for part in x if isinstance(x, (list, tuple)) else [x]:
-        if isinstance(part, np.ma.MaskedArray):  # np.asarray would drop the mask
+        if isinstance(part, np.ndarray) and hasattr(part, "mask"):  # which np.asarray would drop
             raise TypeError(f"{where} takes no masked array: call its filled(value) or compressed() first")
     array = np.asarray(x)
     if kinds and array.dtype.kind not in kinds:
