@@ -171,7 +171,7 @@ def quantize(x: np.ndarray, qparams: QParams, *, rounding: Rounding = round_half
 
     x         float16, float32, float64 or integers, any shape; computed in float32 (float64 for
               float64 and integers)
-    rounding  maps floats to whole floats; zero_point is added after it (engines differ in both)
+    rounding  maps floats to whole floats as wide; zero_point is added after it (engines differ in both)
 
     Returns codes of x's shape in the smallest dtype that holds qmin..qmax.
     Raises ValueError for NaN and +-inf, which are no real numbers, and where `axis` does not fit.
