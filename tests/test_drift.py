@@ -578,7 +578,7 @@ PACKAGE_FAULTS = {
         "fixedpoint", "dtype=np.int64) + _half(shift)) >> shift", "dtype=np.int64)) >> shift"
     ),
     "no zero-point in requantize": Fault(
-        "fixedpoint", "limits, Z = clamp or to.to, to.zero_point", "limits, Z = clamp or to.to, 0"
+        "fixedpoint", "limits, Z = clamp or to.codes, to.zero_point", "limits, Z = clamp or to.codes, 0"
     ),
     "a border of code 0": Fault("layers", "constant_values=self.pad_code", "constant_values=0"),
     "a batch norm folded without its mean": Fault(
