@@ -204,8 +204,9 @@ def _judge_number(exercise: Number, answer: Any) -> tuple[bool, str]:
 def _judge_choice(exercise: Choice, answer: Any) -> tuple[bool, str]:
     if _untried(answer):
         return UNTRIED
-    # an iterator may have no end, and to read it may be one long step that nothing can stop
-    violated = _Raised(TypeError()) if isinstance(answer, Iterator) else _run(exercise.violated, (answer,))
+    # to read an iterator, or a list that holds itself, may be one step without end, which nothing can stop
+    endless = isinstance(answer, Iterator) or _nests(answer, 8)
+    violated = _Raised(TypeError()) if endless else _run(exercise.violated, (answer,))
     if _has_raised(violated, TypeError, IndexError, KeyError):
         return False, f"{show(answer)} is not the kind of answer that is asked for."
     if isinstance(violated, _Raised):

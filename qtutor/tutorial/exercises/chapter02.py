@@ -1,6 +1,7 @@
 """Exercises of chapter 02: the zero-point."""
 
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 
@@ -72,6 +73,7 @@ def pad_codes(q: np.ndarray, n: int, zero_point: int) -> np.ndarray:
     return np.pad(q, n, constant_values=zero_point)
 
 
+@cache
 def _tensors() -> dict[str, np.ndarray]:
     tensors = digits_cnn.forward(load_digits_cnn(), load_digits().images[load_digits().train[:200]])
     return {

@@ -27,29 +27,33 @@ def run_within(seconds: float, compute: Callable[[], T], done: Sequence) -> tupl
     (4, 0, False)
     """
     results: list[T] = []
+    running = threading.Lock()  # held as long as the thread runs
 
     def work() -> None:
         with contextlib.suppress(OutOfTime):
-            results.append(compute())
+            try:
+                results.append(compute())
+            finally:
+                running.release()
 
+    running.acquire()
     thread = threading.Thread(target=work, daemon=True)
-    end = time.monotonic() + seconds
+    end, ended = time.monotonic() + seconds, False
     try:
         thread.start()
-        while thread.is_alive() and time.monotonic() < end:
-            thread.join(0.1)  # on Windows, one long wait would let no interrupt through
+        while not ended and time.monotonic() < end:
+            ended = running.acquire(timeout=0.1)  # on Windows, one long wait would let no interrupt through
         result, count = results[0] if results else None, len(done)
     finally:
-        stopped = _stop(thread)
-    return result, count, not stopped
+        ended = ended or _stop(thread, running)
+    return result, count, not ended
 
 
-def _stop(thread: threading.Thread) -> bool:
+def _stop(thread: threading.Thread, running: threading.Lock) -> bool:
     """Whether the thread ends when it is told to: again and again, since it may be inside an `except:`."""
+    ident = ctypes.c_ulong(thread.ident or 0)
     for _ in range(10):
-        if not thread.is_alive():
-            return True
-        ident = ctypes.c_ulong(thread.ident or 0)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(OutOfTime))
-        thread.join(0.1)
-    return not thread.is_alive()
+        if running.acquire(timeout=0.1):
+            return True
+    return False
