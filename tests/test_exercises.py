@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import copy
 import importlib
 import inspect
 import itertools
@@ -13,6 +14,8 @@ import threading
 import time
 import types
 import typing
+import warnings
+import zlib
 from pathlib import Path
 
 import nbformat
@@ -69,6 +72,43 @@ def test_three_known_mistakes_are_each_rejected_by_the_name_of_that_one_alone(na
         correct, report = verdict(name, exercise, wrong)
         assert not correct, words or wrong
         assert words is None or report.endswith(f"\nThis is what comes out when {words}."), report
+
+
+def written_down():
+    """Exercise -> the words of each known mistake -> what it gives, input by input, from mistakes.txt."""
+    found = {}
+    for line in Path(__file__).with_name("mistakes.txt").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            name, words, *given = line.split(" | ")
+            found.setdefault(name, {})[words] = given
+    return found
+
+
+WRITTEN_DOWN = written_down()
+
+
+def plain(value):
+    """Numbers as Python writes them, floats with six digits: the same on every machine."""
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return f"{value:.6g}" if value % 1 else f"{value:.1f}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(plain, value))}]"
+    return repr(value)
+
+
+@every_exercise
+def test_a_known_mistake_gives_what_is_written_down_for_it(name, exercise):
+    def outline(text):
+        return text if len(text) <= 80 else f"{text[:40]} ... {zlib.crc32(text.encode())}"
+
+    gives = {}
+    for words, mistake in getattr(exercise, "mistakes", {}).items():
+        with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
+            given = [plain(mistake(*copy.deepcopy(case))) for case in getattr(exercise, "cases", [()])]
+        gives[words] = [outline(text) for text in (given if len(given) < 10 else [" ".join(given)])]
+    assert gives == WRITTEN_DOWN.get(name, {})
 
 
 @every_exercise

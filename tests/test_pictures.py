@@ -232,6 +232,9 @@ def test_number_line_takes_each_real_to_its_code_and_back(seed):
     ]
     reals, codes = (picture.marks("circle", r=5.0, fill=colour) for colour in (REAL, QUANTIZED))
     at = axis(x, column(reals, "cx"))
+    reach = 1.12 * max(1.0, np.abs(x).max())
+    assert near(at([-reach, reach]), [24, 736])
+    assert ("ringed: on a tie; dotted: where the other rule sends it" in picture.texts()) == moved.any()
     (real_line,) = picture.marks("line", stroke=REAL, stroke_width=2.0)
     (code_line,) = picture.marks("line", stroke=QUANTIZED, stroke_width=2.0)
     left, right = (np.clip(at(limit * scale), 24, 736) for limit in (qmin, qmax))
@@ -823,3 +826,59 @@ def test_cnn_explorer_paints_each_code_and_counts_what_a_mistake_changes(seed):
     assert [mark["fill"] for mark in bars] == [QUANTIZED if k == q.argmax() else NEUTRAL for k in range(10)]
     ideal = (logits / float(qparams.scale) + Z).clip(qparams.qmin, qparams.qmax)
     assert near(column(lines, "y1"), up(ideal)) and near(column(lines, "x1") + 2, column(bars, "x"))
+
+
+# --- what stands beside the marks
+
+
+LEGENDS = {
+    "digit_explorer": {},
+    "number_line": {"real x": REAL, "integer q": QUANTIZED, "error x_hat - x": ERROR},
+    "zero_point_explorer": {"real x": REAL, "codes in use": QUANTIZED, "codes never used": PALE},
+    "clip_explorer": {"rounding": METHODS[0], "clipping": METHODS[1], "their sum": ERROR},
+    "error_explorer": {},
+    "matmul_explorer": {},
+    "requantize_explorer": {
+        "M · acc": REAL, "to where the first rounding puts it": ERROR, "to the answer": QUANTIZED
+    },
+    "cnn_explorer": {"above it": QUANTIZED, "below it": NEUTRAL, "float logits": REAL},
+}  # fmt: skip
+NOTES = {
+    "digit_explorer": ["the codes in use:", "the codes in use:"],
+    "number_line": ["tinted: at most scale/2; arrows: errors too large for the picture"],
+    "zero_point_explorer": ["integer q:", "around real 0,", "magnified", "real 0"],
+    "clip_explorer": [
+        "elements, on a logarithmic scale; ticks: the codes",
+        "mean squared error over the clip:",
+    ],
+    "error_explorer": [
+        *("SQNR in dB, over bits", "dashed: if the noise", "were scale²/12"),
+        *("errors, in steps of scale", "dashed:", "even"),
+    ],
+    "matmul_explorer": [
+        *("q1, uint8", "@", "q2, int8", "=", "acc, int32", "the sum"),
+        *("+ Σ q1 q2", "what the hardware multiplies"),
+        *("- Z2 Σ q1", "new for each input; gone when Z2 = 0"),
+        *("- Z1 Σ q2", "known once the weights are: part of the bias"),
+        *("+ K Z1 Z2", "known once the weights are: part of the bias"),
+    ],
+    "requantize_explorer": [
+        *("mantissa m", "M ≈ m / 2^31 / 2^s", "M · acc, and the codes", "answer"),
+        *("LiteRT reference, TFLM", "LiteRT optimized", "TFLITE_SINGLE_ROUNDING"),
+        *("ONNX Runtime, XNNPACK", "LiteRT ref. dense layer"),
+    ],
+    "cnn_explorer": ["white: the code of real 0; stronger: farther from it"],
+}
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_a_picture_says_what_its_colours_and_its_parts_are(name):
+    picture = Picture(EXPLORERS[name].drawing())
+    legend = {
+        words["text"]: square["fill"]
+        for square in picture.marks("rect", width=12.0, height=12.0)
+        for words in picture.marks("text", x=square["x"] + 18, y=square["y"] + 11)
+    }
+    assert legend == LEGENDS[name]
+    texts = picture.texts()
+    assert all(texts.count(words) >= NOTES[name].count(words) for words in NOTES[name])
