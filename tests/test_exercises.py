@@ -26,6 +26,7 @@ from qtutor.affine import QParams, choose_qparams
 from qtutor.rounding import INT8, round_half_even, saturate
 from qtutor.tutorial import exercises
 from qtutor.tutorial.exercises import Choice, Function, Number, check, verdict
+from qtutor.tutorial.exercises.words import show
 
 CHAPTERS = sorted(m.name for m in pkgutil.iter_modules(exercises.__path__) if m.name.startswith("chapter"))
 ENTRIES = [
@@ -637,6 +638,12 @@ def test_two_large_values_that_begin_and_end_alike_are_shown_where_they_differ()
     assert expected.startswith("= ... 2100003.0 (float64) at [700, 3] ... in [0.0, 1.0, 2.0, ..., ")
     yours, _ = told([0.0] * 4000 + [1.0] + [0.0] * 4000, [0.0] * 8001)
     assert yours.startswith("= ... 1.0 (float64) at [4000] ... in [0.0, 0.0, 0.0, ...,")
+
+
+def test_of_six_parts_all_are_shown_and_of_seven_the_ends():
+    ends = "[0, 1, 2, ..., 2999997, 2999998, 2999999] (int64, shape (3000000,))"
+    assert show([1, 2, 3, 4, 5, MILLIONS]) == f"[1, 2, 3, 4, 5, {ends}]"
+    assert show([1, 2, 3, 4, 5, 6, MILLIONS]) == f"[1, 2, 3, ..., 5, 6, {ends}]"
 
 
 def test_lists_in_lists_are_shown_three_levels_deep():

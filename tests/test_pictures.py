@@ -720,8 +720,8 @@ def test_requantize_explorer_draws_the_bits_and_the_way_of_each_rule_to_its_answ
     lines = picture.marks("line", stroke_width=4.0)
     first, second = ([m for m in lines if m["stroke"] == colour] for colour in (ERROR, QUANTIZED))
     assert near([(m["x1"], m["x2"]) for m in first], [(at(float(exact)), at(stop)) for stop in stops])
-    froms = [stops[0], stops[1], float(exact), stops[2], float(exact)]
-    pairs = zip(froms, answers, strict=True)
+    starts = [stops[0], stops[1], float(exact), stops[2], float(exact)]
+    pairs = zip(starts, answers, strict=True)
     assert near([(m["x1"], m["x2"]) for m in second], [(at(a), at(b)) for a, b in pairs])
     labels = picture.numbers(font_size=15.0)
     assert len(labels) >= 2 and near([x for x, *_ in labels], at([value for *_, value in labels]))

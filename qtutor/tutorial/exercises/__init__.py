@@ -90,10 +90,10 @@ def check(name: str, answer: Any) -> None:
     """Print how `answer` does in exercise `name`, such as "2.1".
 
     What is wrong with the answer is printed, not raised, whatever the answer does. One that has not ended
-    after 20 seconds is stopped, and told so. Python can stop it between two of its steps only. One long step
-    outside of Python (`time.sleep(3600)`, a product of huge matrices) runs on in the background until it
-    ends, which the report says. And one that lets nothing else run meanwhile (`2 ** 10**12`) holds `check`
-    up, too: there, restart the kernel.
+    after 20 seconds is stopped, and the report says so. Python can stop it between two of its steps only, by
+    an error raised in it. So one long step outside of Python (`time.sleep(3600)`, a product of huge matrices)
+    and a loop whose `except:` takes every error run on in the background, which the report says, too. And a
+    step that lets nothing else run meanwhile (`3 ** 10**9`) also holds up `check`: there, restart the kernel.
 
     Raises TypeError when the name is not a string, ValueError when there is no such exercise.
     """
