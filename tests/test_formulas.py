@@ -202,6 +202,8 @@ def problem(number, formula):
                 return f"({number}) has no numbers for {min(unknown)} in {formula}"
             if unused := computed_names(number) - names:
                 return f"({number}) does not say {min(unused)}, which its line of code computes: {formula}"
+            if alone := [s[0].latex for s in statements[bool(code) :] if len(s) == 1]:
+                return f"({number}) says nothing of {alone[0]}, which is compared with nothing: {formula}"
             by_latex = [[formulas.evaluate(side.python, numbers, axes) for side in s] for s in statements]
             by_code = [formulas.evaluate(indexed(name, axes), numbers, axes) for name in code]
         except SyntaxError as error:
@@ -401,6 +403,10 @@ def test_a_symbol_that_has_no_entry_is_named():
     assert r"the symbol \xi has no entry in SYMBOLS" in problem("2.2", latex()["2.2"].replace("S", r"\xi", 1))
     assert "the symbol S_{4} has no entry in SYMBOLS" in problem("2.2", latex()["2.2"].replace("S", "S_4", 1))
     assert "the symbol x_{ml} has no" in problem("5.1", latex()["5.1"].replace("_{mk}", "_{ml}", 1))
+
+
+def test_a_part_of_a_formula_that_is_compared_with_nothing_is_named():
+    assert "says nothing of M - 1," in problem("6.1", latex()["6.1"] + r", \quad M - 1")
 
 
 def test_a_name_in_a_line_of_code_that_has_no_number_is_named():
