@@ -1032,19 +1032,23 @@ def wheel_and_python(tmp_path_factory):
     spec = importlib.util.spec_from_file_location("run", ROOT / "run.py")
     run = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(run)
+    pip = run.TOOL / "env" / run.BIN / run.PYTHON.name
+    if not pip.exists():
+        pytest.skip("no pip in .uv: this environment was not made by run.py")
     folder = tmp_path_factory.mktemp("alone")
     packages = Path(np.__file__).parents[1]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in REDIRECTING.items():
             patch.setenv(name, value.replace("elsewhere", str(folder / "elsewhere")))
-        run.step("making an environment", [sys.executable, "-m", "venv", folder / "env"])
+        run.step("making an environment", [sys.executable, "-m", "venv", "--without-pip", folder / "env"])
         python = folder / "env" / run.BIN / run.PYTHON.name
-        command = [python, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--no-index", "."]
+        command = [pip, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--no-index", "."]
         # the build tool is the locked one, of this environment
         tools = dict(run.child_environment(), PYTHONPATH=str(packages), PIP_WHEEL_DIR=str(folder))
         subprocess.run(command, cwd=ROOT, env=tools, check=True, capture_output=True)
         (wheel,) = folder.glob("*.whl")
-        run.step("installing", [python, "-m", "pip", "install", "--no-deps", "--no-index", wheel])
+        command = [pip, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel]
+        run.step("installing", command)
     assert not (folder / "elsewhere").exists()
     (site,) = (folder / "env").rglob("site-packages")
     for path in packages.glob("numpy*"):
