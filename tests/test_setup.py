@@ -4,9 +4,11 @@ import ast
 import errno
 import importlib.metadata
 import importlib.util
+import io
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -99,6 +101,23 @@ def test_usage_is_printed_from_any_directory_and_names_every_command(run, folder
     assert not (folder / ".venv").exists()
 
 
+def test_ctrl_c_ends_without_a_traceback(folder, monkeypatch):
+    def interrupt(**options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tempfile.TemporaryFile", interrupt)
+    monkeypatch.setattr(sys, "argv", ["run.py", "lab"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(folder / "run.py"), run_name="__main__")
+    assert end.value.code == "\nInterrupted. Give the same command again: it goes on from here."
+
+
+@NOT_ON_WINDOWS
+def test_the_cures_write_the_command_as_the_usage_does(run):
+    assert run.ME == "python3 run.py"
+    assert f"{run.ME} lab" in run.__doc__
+
+
 def test_an_unknown_command_gets_the_usage(run, capsys):
     assert run.main(["tset"]) == 2
     said = capsys.readouterr()
@@ -111,8 +130,21 @@ def handed_over(run, monkeypatch):
     """The commands that would take the place of run.py, with everything installed."""
     ready(run)
     commands = []
-    monkeypatch.setattr(run, "hand_over", lambda command: commands.append([str(part) for part in command]))
+
+    def hand_over(command):
+        assert run.is_ready()
+        commands.append([str(part) for part in command])
+
+    monkeypatch.setattr(run, "hand_over", hand_over)
     return commands
+
+
+@pytest.mark.parametrize("name", ["lab", "test", "bench", "notebooks"])
+def test_a_command_installs_what_it_needs_first(run, steps, handed_over, name):
+    run.STAMP.unlink()
+    (run.NOTEBOOKS / "01_rounding.ipynb").touch()
+    run.main([name])
+    assert len(handed_over) == 1
 
 
 @pytest.mark.parametrize(
@@ -330,6 +362,13 @@ def test_another_python_or_a_moved_folder_gets_a_new_environment(run, steps, nam
     assert any("--clear" in command for command in steps)
 
 
+def test_an_environment_is_known_by_its_python_its_folder_and_its_files(run):
+    made = run.made_from()
+    assert made["python"] == f"{sys.version} in {sys.base_prefix}"
+    assert made["folder"] == str(run.ROOT)
+    assert set(made) == {"python", "folder", "files"}
+
+
 def test_an_environment_without_its_python_or_with_a_broken_stamp_is_not_ready(run):
     ready(run)
     run.STAMP.write_text("{", encoding="utf-8")
@@ -368,13 +407,19 @@ def test_an_interrupted_installation_is_not_taken_for_a_complete_one(run, steps,
 
 
 def test_the_installer_is_fetched_once_into_a_folder_of_its_own(run, monkeypatch):
-    taken, answers = [], iter([False, True, True])
-    monkeypatch.setattr(run, "step", lambda what, command: taken.append([str(part) for part in command]))
+    said, taken, answers = [], [], iter([False, True, True])
+
+    def fake_step(what, command):
+        said.append(what)
+        taken.append([str(part) for part in command])
+
+    monkeypatch.setattr(run, "step", fake_step)
     monkeypatch.setattr(run, "has_uv", lambda: next(answers))
     run.get_uv()
     folder = run.ROOT / ".uv" / "env"
     assert taken[0] == [sys.executable, "-m", "venv", "--clear", str(folder)]
     assert taken[1] == [str(folder / run.BIN / "python"), "-m", "pip", "install", run.UV]
+    assert said == ["preparing a folder for the installer", f"fetching the installer, {run.UV}"]
     run.get_uv()
     assert len(taken) == 2
 
@@ -414,6 +459,76 @@ def test_a_failed_step_ends_with_the_last_lines_that_its_program_said(run, capsy
 def test_a_step_that_succeeds_says_how_long_it_took(run, capsys):
     run.step("trying", [sys.executable, "-c", "print('not shown')"])
     assert re.fullmatch(r"  trying \.\.\. done, \d+ s\n", capsys.readouterr().out)
+
+
+class Stream(io.StringIO):
+    """An output that knows whether all that was written can be seen, as a file or a pipe does not at once."""
+
+    def __init__(self, terminal=False):
+        super().__init__()
+        self.terminal, self.unseen = terminal, False
+
+    def write(self, text):
+        self.unseen = True
+        return super().write(text)
+
+    def flush(self):
+        self.unseen = False
+
+    def isatty(self):
+        return self.terminal
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_goes_on_is_seen_while_it_goes_on(run, monkeypatch, terminal):
+    unseen = []
+
+    class Slow(subprocess.Popen):
+        def wait(self, timeout=None):
+            unseen.append(stream.unseen)
+            if timeout and len(unseen) < 3:
+                raise subprocess.TimeoutExpired("slow", timeout)
+            return super().wait()
+
+    monkeypatch.setattr(run.subprocess, "Popen", Slow)
+    monkeypatch.setattr(run.time, "monotonic", iter([10.0, 11.2, 12.4, 13.6, 14.8]).__next__)
+    monkeypatch.setattr(sys, "stdout", stream := Stream(terminal))
+    run.step("trying", [sys.executable, "-c", "import sys; sys.stdin.read()"])
+    assert not any(unseen)
+    again = "\r  trying ..." if terminal else ""
+    end = f"{again} 4 s\n" if terminal else " done, 4 s\n"
+    assert stream.getvalue() == f"  trying ...{again} 1 s{again} 2 s{end}"
+
+
+def test_doctor_shows_each_answer_before_the_next_question(run, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", stream := Stream())
+    unseen = []
+
+    def check(found):
+        unseen.append(stream.unseen)
+        return found
+
+    rain = ("It rains.", "Wait.")
+    checks = {"first": lambda: check(None), "second": lambda: check(rain), "third": lambda: check(None)}
+    monkeypatch.setattr(run, "CHECKS", checks)
+    run.main(["doctor"])
+    assert unseen == [False, False, False]
+
+
+@NOT_ON_WINDOWS
+def test_a_step_keeps_the_lock_even_if_run_py_is_killed(run):
+    script = """if True:
+        import os
+        lock, fds = os.stat(".uv/installing"), []
+        for fd in range(3, 64):
+            try:
+                fds += [fd] if os.path.samestat(os.fstat(fd), lock) else []
+            except OSError:
+                pass
+        raise SystemExit(not fds)
+    """
+    with run.one_at_a_time():
+        run.step("trying", [sys.executable, "-c", script])
 
 
 def test_an_interrupted_step_leaves_no_program_running(run, monkeypatch):
@@ -507,6 +622,14 @@ def test_a_system_error_of_the_installation_itself_is_told_in_the_same_way(run, 
     assert "made-from.json" in capsys.readouterr().out
 
 
+def test_the_last_lines_are_seen_before_the_cure(run, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", stream := Stream())
+    with pytest.raises(SystemExit), run.installing():
+        raise run.StepFailed("the moon is full")
+    assert stream.getvalue() == "the moon is full\n"
+    assert not stream.unseen
+
+
 def test_on_an_untried_python_an_unknown_failure_is_put_down_to_it(run, monkeypatch):
     monkeypatch.setattr(run, "NEWEST", (3, 10))
     monkeypatch.setattr(run, "cure_of_python", lambda: "Take another.")
@@ -526,12 +649,14 @@ def test_two_commands_never_install_at_the_same_time(run):
         assert run.try_to_lock(second)
 
 
-def test_the_second_command_says_once_that_it_waits(run, monkeypatch, capsys):
-    answers = iter([False, False, True])
+def test_the_second_command_says_once_that_it_waits(run, monkeypatch):
+    answers, unseen = iter([False, False, True]), []
+    monkeypatch.setattr(sys, "stdout", stream := Stream())
     monkeypatch.setattr(run, "try_to_lock", lambda file: next(answers))
-    monkeypatch.setattr(run.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(run.time, "sleep", lambda seconds: unseen.append(stream.unseen))
     with run.one_at_a_time():
-        assert capsys.readouterr().out == "Another command is installing; waiting for it.\n"
+        assert stream.getvalue() == "Another command is installing; waiting for it.\n"
+    assert unseen == [False, False]
 
 
 def test_the_second_command_does_not_install_what_the_first_one_has(run, steps, monkeypatch):
@@ -580,8 +705,8 @@ def test_a_python_is_recommended_only_if_it_runs(run, monkeypatch, tmp_path):
     program(tmp_path / "python3.10", "exit 0")
     program(tmp_path / "python3.16", "exit 0")
     assert run.cure_of_python().startswith("Install")
-    for name in ("python3.11", "python3.13", "python3.15"):
-        program(tmp_path / name, "exit 0")
+    for name in ("python3.11", "python3.12", "python3.13", "python3.14", "python3.15"):
+        program(tmp_path / name, "test $1 = --version")
         assert run.cure_of_python() == f"You have a right one: {name} run.py lab"
 
 
@@ -602,6 +727,7 @@ def test_the_supported_pythons_are_the_same_everywhere(run):
 
 
 def test_a_newer_python_is_called_untried_and_not_refused(run, handed_over, monkeypatch, capsys):
+    monkeypatch.setattr(run, "NEWEST", sys.version_info[:2])
     run.main(["test"])
     assert "untried" not in capsys.readouterr().out
     monkeypatch.setattr(run, "NEWEST", (3, 10))
@@ -682,29 +808,37 @@ def test_doctor_names_a_missing_lock_or_project(run, handed_over, folder, name):
 
 def test_a_new_lock_is_for_every_python_and_system_and_starts_from_the_requirements(run, monkeypatch, capsys):
     taken = []
-    monkeypatch.setattr(run, "get_uv", lambda: None)
+    monkeypatch.setattr(run, "get_uv", lambda: taken.append("the installer comes first"))
     monkeypatch.setattr(run, "step", lambda what, command: taken.append(command))
     run.main(["lock", "--upgrade"])
-    ((uv, *words),) = taken
+    _, (uv, *words) = taken
     assert uv == run.uv_program()
     assert words[:5] == ["pip", "compile", "--universal", "--python-version", PYTHONS[0]]
-    assert {"--generate-hashes", "pyproject.toml", "--output-file=requirements.lock"} <= set(words)
+    assert {"--generate-hashes", "--no-annotate", "pyproject.toml", "--output-file=requirements.lock"} <= set(
+        words
+    )
     assert words[-1] == "--upgrade"
     assert {"--extra=notebooks", "--extra=onnx", "--group=test", "--group=build"} <= set(words)
     assert any(run.requirements_digest() in word for word in words)
     names = len(re.findall(r"(?m)^\S+==", LOCK))
-    assert f"names {names} packages" in capsys.readouterr().out
+    assert f"requirements.lock names {names} packages." in capsys.readouterr().out
 
 
 def test_doctor_names_a_missing_kernel(run, monkeypatch):
+    needs = run.KERNEL_NEEDS.split(", ")
+    assert {"ipykernel.kernelapp", "jupyterlab", "numpy", "qtutor"} <= set(needs)
+    assert all(map(importlib.util.find_spec, needs))  # that they can be imported, each notebook's test shows
+    monkeypatch.setattr(run, "KERNEL_NEEDS", "no_such_module")
     assert run.check_kernel() is None  # not installed yet is no problem: the next command installs it
     monkeypatch.setattr(run, "PYTHON", sys.executable)
     monkeypatch.setattr(run, "is_ready", lambda: True)
-    assert run.check_kernel() is None
-    monkeypatch.setattr(run, "KERNEL_NEEDS", "no_such_module")
     problem, cure = run.check_kernel()
-    assert "no_such_module" in problem
-    assert "Delete the folder .venv" in cure
+    assert (
+        problem == "The kernel is missing or broken: ModuleNotFoundError: No module named 'no_such_module'."
+    )
+    assert cure == f"Delete the folder .venv, then: {run.ME} lab"
+    monkeypatch.setattr(run, "KERNEL_NEEDS", "ast, json")
+    assert run.check_kernel() is None
 
 
 def test_doctor_prints_every_problem_and_its_cure(run, monkeypatch, capsys):
@@ -855,7 +989,7 @@ def packages_behind(texts):
                 texts.append(file.read_text(encoding="utf-8"))
             top = module.partition(".")[0]
             if top not in {"qtutor", *sys.stdlib_module_names}:
-                found |= set(map(canonicalize_name, installed[top]))
+                found |= set(map(canonicalize_name, installed.get(top, [top])))
             if module == "dask.distributed":
                 found.add("distributed")
     return found
