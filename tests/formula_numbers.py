@@ -181,6 +181,10 @@ def a_range_for_int8(rng):
     return a_range(rng) | dict(qmin=-128, qmax=127, rmin=rng.uniform(-3, 1))
 
 
+def a_range_and_bits(rng):
+    return a_range(rng) | dict(b=int(rng.integers(2, 9)))
+
+
 def a_clip(rng):
     c, qmax = 4.0, int(rng.integers(5, 128))
     return dict(c=c, qmax=qmax, S=c / qmax, x=Over("i", rng.normal(scale=4, size=60)))
@@ -342,7 +346,7 @@ EQUATIONS = {
     "2.4": Equation(a_range_for_int8, gives="Z"),
     "2.5": Equation(codes, gives="ReLU(q)"),
     "2.6": Equation(saturated, gives="q"),
-    "2.7": Equation(a_range, gives="gain"),
+    "2.7": Equation(a_range_and_bits, gives="gain"),
     "3.1": Equation(a_clip, gives="D_round(c)"),
     "3.2": Equation(a_clip, gives="D_clip(c)"),
     "3.3": Equation(a_good_clip),

@@ -187,8 +187,10 @@ EXERCISES: dict[str, Exercise] = {
             "you give the mean square, without the root": lambda: (4 / 127) ** 2 / 12,
             "you divide the range -4..4 by 127: twice the step": lambda: 8 / 127 / 12**0.5,
             "you give the step": lambda: 4 / 127,
+            "you divide by 127.5, as for the codes -128..127": lambda: 4 / 127.5 / 12**0.5,
+            "you divide by 128, the size of the code -128": lambda: 4 / 128 / 12**0.5,
         },
-        tolerance=0.01,
+        tolerance=0.002,
     ),
     "1.3": Function(
         cases=[
