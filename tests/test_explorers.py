@@ -354,7 +354,7 @@ def test_matmul_explorer_writes_equations_that_are_true(Z1, Z2) -> None:
     terms = [i for i, word in enumerate(words) if word.startswith("= ") and "·" in word]
     assert len(terms) == 4
     for i in terms:  # the formula stands before the arithmetic, the value after a note
-        assert eval(words[i][2:].replace("·", "*")) == int(words[i + 2])  # noqa: S307  # digits of our own
+        assert eval(words[i][2:].replace("·", "*")) == int(words[i + 2])  # digits of our own
 
 
 @pytest.mark.parametrize("words", ["1 2 3", "1 2 3 4 5 6 7 8 100", "1 2 3 4 5 6 7 8 -1", "1 2 3 4 5 6 7 8 x"])
