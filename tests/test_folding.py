@@ -12,7 +12,7 @@ from qtutor.graph import inputs_of
 from qtutor.graph import run as run_network
 from qtutor.models.digits import load_digits
 from qtutor.rounding import INT8, UINT8, int_range
-from qtutor.tutorial.folding import counted, run
+from qtutor.tutorial.folding import count, counted, run
 
 IMAGES = load_digits().images[:60]
 
@@ -71,6 +71,17 @@ def test_only_what_depends_on_the_input_is_counted():
     assert tally == {"products": 24, "additions": 24 + 4}
     (q << 2) >> 1
     assert tally["shifts"] == 12
+
+
+def test_a_program_costs_what_waits_for_the_input():
+    def distance(q, w, Z):
+        return q @ (w - Z)
+
+    q, w = np.array([[1, 2]]), np.array([[3], [5]])
+    for waits, additions in {"q": 1, "q Z": 3, "q w": 3, "Z": 3}.items():
+        result, tally = count(distance, waits, q, w, 2)
+        assert result.tolist() == [[7]]
+        assert tally == {"products": 2, "additions": additions}
 
 
 def test_an_operation_that_is_not_counted_is_refused():

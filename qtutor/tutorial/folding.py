@@ -11,7 +11,9 @@ Counted([[13]])
 {'products': 2, 'additions': 2}
 """
 
+import inspect
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -19,7 +21,7 @@ import numpy as np
 from qtutor.graph import QuantizedNetwork, inputs_of
 from qtutor.layers import SPARE_BITS, QAdd, QAveragePool
 
-__all__ = ["Counted", "counted", "run"]
+__all__ = ["Counted", "count", "counted", "run"]
 
 KINDS = {
     np.add: "additions",
@@ -74,6 +76,23 @@ def counted(q: np.ndarray, tally: Counter) -> Counted:
     fresh = (numbers if numbers.dtype == bool else numbers.astype(np.int64)).view(Counted)
     fresh.tally = tally
     return fresh
+
+
+def count(program: Callable, waits: str, *arguments: Any) -> tuple[np.ndarray, Counter]:
+    """What a program makes of its arguments, and what it does for those that wait for the input.
+
+    waits  names of parameters of the program, such as "q1 Z1": only what depends on them is counted
+
+    >>> one = np.eye(2, dtype=int)
+    >>> acc, tally = count(lambda q, w, Z: q @ w - Z * w.sum(axis=0), "q", one, one, 3)
+    >>> acc.tolist(), dict(tally)
+    ([[-2, -3], [-3, -2]], {'products': 8, 'additions': 8})
+    """
+    tally: Counter = Counter()
+    named = inspect.signature(program).bind(*arguments).arguments
+    for name in waits.split():
+        named[name] = counted(named[name], tally)
+    return np.asarray(program(**named)), tally
 
 
 def run(network: QuantizedNetwork, q: np.ndarray, tally: Counter, *, fold: bool) -> dict[str, np.ndarray]:
