@@ -92,6 +92,7 @@ def the_answer(cases: Mapping[str, tuple[MatmulTerms, str, int]]) -> plots.Pictu
     ax.set(xlabel="", ylabel="", xlim=(-0.66, 1.12), ylim=(len(cases) - 0.42, -0.74))
     ax.set_axis_off()
     ax.vlines(BIAS, -0.74, len(cases) - 0.68, color=plots.NEUTRAL, linestyle=(0, (2, 2)))
+    ax.text(-0.66, -0.66, "A zero-point ...", va="center", weight="bold")
     ax.text(BIAS - 0.02, -0.66, "before the input arrives", ha="right", va="center", style="italic")
     ax.text(BIAS + 0.02, -0.66, "for every input", ha="left", va="center", style="italic")
     ax.text(-0.66, len(cases) - 0.48, "width: share of the terms in its row; number: mean size", va="center")
