@@ -125,14 +125,14 @@ def run(network: QuantizedNetwork, q: np.ndarray, tally: Counter, *, fold: bool)
     for node in network.graph.nodes:
         layer, codes = network.layers[node.name], [tensors[name] for name in inputs_of(node)]
         Z = [int(network.qparams[name].zero_point) for name in inputs_of(node)]
-        Z3, to = int(layer.output.zero_point), layer.output.to
+        Z3, to = int(layer.output.zero_point), layer.output.codes
         if fold:
             y = _apply(layer, codes, Z, Z3)
         else:
             distances = [q - z for q, z in zip(codes, Z, strict=True)]
             y = _apply(layer, distances, [0] * len(Z), 0) + Z3
         tensors[node.name] = np.minimum(np.maximum(y, to.qmin), to.qmax)
-    return {name: np.asarray(q).astype(network.qparams[name].to.dtype) for name, q in tensors.items()}
+    return {name: np.asarray(q).astype(network.qparams[name].codes.dtype) for name, q in tensors.items()}
 
 
 def _apply(layer: Any, codes: list, Z: list[int], Z3: int) -> Any:
