@@ -365,6 +365,17 @@ def test_matmul_explorer_terms_add_up_to_the_exact_product(Z1, Z2) -> None:
         assert without["elements that differ"] == ("0 of 9" if Z2 == 0 else "9 of 9")
 
 
+@pytest.mark.parametrize("Z1", [0, 3, 15])
+@pytest.mark.parametrize("Z2", [-8, -1, 0, 8])
+def test_matmul_explorer_writes_equations_that_are_true(Z1, Z2) -> None:
+    settings = defaults("matmul_explorer", zero_point1=Z1, zero_point2=Z2, j=2)
+    words = re.findall(">([^<>]+)</text>", chapter05.draw_matmul(**settings).svg)
+    terms = [i for i, word in enumerate(words) if word.startswith("= ") and "·" in word]
+    assert len(terms) == 4
+    for i in terms:  # the formula stands before the arithmetic, the value after a note
+        assert eval(words[i][2:].replace("·", "*")) == int(words[i + 2])  # digits of our own
+
+
 @pytest.mark.parametrize("words", ["1 2 3", "1 2 3 4 5 6 7 8 100", "1 2 3 4 5 6 7 8 -1", "1 2 3 4 5 6 7 8 x"])
 def test_matmul_explorer_refuses_what_is_no_matrix_of_small_codes(words) -> None:
     with pytest.raises(ValueError, match="q1"):

@@ -156,8 +156,13 @@ def staircase(ax: Axes, qparams: QParams, *, color: str = QUANTIZED, label: str 
         ax.axvspan(low, high, color=NEUTRAL, alpha=0.12, linewidth=0)
 
 
-def histogram(ax: Axes, x: ArrayLike, *, bins: int = 100, color: str = REAL, label: str = "x") -> None:
-    """Draw how many elements of `x` (any shape) fall into each of `bins` equal bins over its range."""
+def histogram(
+    ax: Axes, x: ArrayLike, *, bins: int | np.ndarray = 100, color: str = REAL, label: str = "x"
+) -> None:
+    """Draw how many elements of `x` (any shape) fall into each of `bins` equal bins over its range.
+
+    bins  their number, or their edges
+    """
     x = np.asarray(x, np.float64)
     edges = np.histogram_bin_edges(x, bins)
     edges[1:-1] -= 1e-6 * (edges[-1] - edges[0])  # a plain value on an edge belongs above it, last bit or no

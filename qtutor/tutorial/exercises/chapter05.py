@@ -20,50 +20,39 @@ def uint8(codes: list) -> Array:
     return np.array(codes, np.uint8)
 
 
-# --- 5.1: the accumulator of two vectors, without subtracting a zero-point from a code ---
+# --- 5.1: the four terms of an accumulator, which the sums and the product alone make ---
 
 
-def dot(q1: Array, q2: Array, Z1: int, Z2: int) -> int:
-    return sum((int(a) - Z1) * (int(b) - Z2) for a, b in zip(q1, q2, strict=True))
-
-
-def _sums(q1: Array, q2: Array) -> tuple[int, int, int, int]:
+def four_terms(q1: Array, q2: Array, Z1: int, Z2: int) -> tuple:
     a, b = q1.astype(int), q2.astype(int)
-    return int(a @ b), int(a.sum()), int(b.sum()), len(a)
+    return int(a @ b), Z2 * int(a.sum()), Z1 * int(b.sum()), len(a) * Z1 * Z2
 
 
-def dot_added(q1: Array, q2: Array, Z1: int, Z2: int) -> int:
-    product, sum1, sum2, K = _sums(q1, q2)
-    return product + Z2 * sum1 + Z1 * sum2 + K * Z1 * Z2
+def terms_of_distances(q1: Array, q2: Array, Z1: int, Z2: int) -> int:
+    product, row, column, constant = four_terms(q1, q2, Z1, Z2)
+    return product - row - column + constant
 
 
-def dot_without_constant(q1: Array, q2: Array, Z1: int, Z2: int) -> int:
-    product, sum1, sum2, _ = _sums(q1, q2)
-    return product - Z2 * sum1 - Z1 * sum2
+def terms_with_signs(q1: Array, q2: Array, Z1: int, Z2: int) -> tuple:
+    product, row, column, constant = four_terms(q1, q2, Z1, Z2)
+    return product, -row, -column, constant
 
 
-def dot_constant_once(q1: Array, q2: Array, Z1: int, Z2: int) -> int:
-    product, sum1, sum2, _ = _sums(q1, q2)
-    return product - Z2 * sum1 - Z1 * sum2 + Z1 * Z2
+def terms_constant_once(q1: Array, q2: Array, Z1: int, Z2: int) -> tuple:
+    return *four_terms(q1, q2, Z1, Z2)[:3], Z1 * Z2
 
 
-def dot_constant_subtracted(q1: Array, q2: Array, Z1: int, Z2: int) -> int:
-    product, sum1, sum2, K = _sums(q1, q2)
-    return product - Z2 * sum1 - Z1 * sum2 - K * Z1 * Z2
+def terms_swapped(q1: Array, q2: Array, Z1: int, Z2: int) -> tuple:
+    return four_terms(q1, q2, Z2, Z1)
 
 
-def dot_swapped(q1: Array, q2: Array, Z1: int, Z2: int) -> int:
-    product, sum1, sum2, K = _sums(q1, q2)
-    return product - Z1 * sum1 - Z2 * sum2 + K * Z1 * Z2
+def terms_in_uint8(q1: Array, q2: Array, Z1: int, Z2: int) -> tuple:
+    return int(np.dot(q1, q2)), *four_terms(q1, q2, Z1, Z2)[1:]
 
 
-def dot_in_uint8(q1: Array, q2: Array, Z1: int, Z2: int) -> int:
-    _, sum1, sum2, K = _sums(q1, q2)
-    return int(np.dot(q1, q2)) - Z2 * sum1 - Z1 * sum2 + K * Z1 * Z2
-
-
-def dot_unsigned(q1: Array, q2: Array, Z1: int, Z2: int) -> int:
-    return dot_in_uint8(q1, q2, Z1, Z2) % 2**64
+def terms_summed_in_uint8(q1: Array, q2: Array, Z1: int, Z2: int) -> tuple:
+    product, _, _, constant = four_terms(q1, q2, Z1, Z2)
+    return product, Z2 * int(q1.sum(dtype=np.uint8)), Z1 * int(q2.sum(dtype=np.uint8)), constant
 
 
 # --- 5.2: column term and bias in one int32 vector ---
@@ -165,15 +154,14 @@ EXERCISES: dict[str, Exercise] = {
             (uint8([0, 255, 7]), uint8([200, 100, 131]), 25, 131),
             (rng.integers(0, 256, 50, np.uint8), rng.integers(0, 256, 50, np.uint8), 128, 3),
         ],
-        expected=dot,
+        expected=four_terms,
         mistakes={
-            "you add the zero-points instead of subtracting them": dot_added,
-            "you leave out the constant": dot_without_constant,
-            "you add the constant once, not K times": dot_constant_once,
-            "you subtract the constant instead of adding it": dot_constant_subtracted,
-            "you multiply each sum by its own zero-point instead of the other's": dot_swapped,
-            "you multiply in uint8": dot_in_uint8,
-            "you stay unsigned: products wrap at 256, and a negative result at 2**64": dot_unsigned,
+            "you return the accumulator: the distances, multiplied": terms_of_distances,
+            "you return the signs, too": terms_with_signs,
+            "you count the constant once, not K times": terms_constant_once,
+            "you multiply each sum by its own zero-point instead of the other's": terms_swapped,
+            "you multiply in uint8": terms_in_uint8,
+            "you sum the codes in uint8": terms_summed_in_uint8,
         },
     ),
     "5.2": Function(
@@ -195,13 +183,12 @@ EXERCISES: dict[str, Exercise] = {
         },
     ),
     "5.3": Number(
-        expected=lambda: (2**31 - 1) // (255 * 127),
+        expected=lambda: (2**15 - 1) // (255 * 7),
         mistakes={
-            "you forget that the sign takes a bit": lambda: (2**32 - 1) // (255 * 127),
-            "you let a code be 256": lambda: (2**31 - 1) // (256 * 127),
-            "you let a weight be -128": lambda: (2**31 - 1) // (255 * 128),
-            "you take int8 for the inputs": lambda: (2**31 - 1) // (127 * 127),
-            "you let the accumulator reach only 2**24, where float32 ends": lambda: 2**24 // (255 * 127),
+            "you forget that the sign takes a bit": lambda: (2**16 - 1) // (255 * 7),
+            "you let a weight be -8": lambda: (2**15 - 1) // (255 * 8),
+            "you let the weights be int8": lambda: (2**15 - 1) // (255 * 127),
+            "you take an accumulator of int32": lambda: (2**31 - 1) // (255 * 7),
         },
     ),
     "5.4": Function(

@@ -15,9 +15,9 @@ K = 3
 # name of the term, its sign in the sum, what is written before the arithmetic, who pays for it
 TERMS = (
     ("product", 1, "Σ q1 q2", "what the hardware multiplies"),
-    ("row", -1, "Z2 Σ q1", "new for each input; gone when Z2 = 0"),
-    ("column", -1, "Z1 Σ q2", "known once the weights are: part of the bias"),
-    ("constant", 1, "K Z1 Z2", "known once the weights are: part of the bias"),
+    ("row", -1, "Z2 Σ q1", "new with each q1; gone when Z2 = 0"),
+    ("column", -1, "Z1 Σ q2", "known before q1 arrives: melts into the bias"),
+    ("constant", 1, "K Z1 Z2", "known before q1 arrives: melts into the bias"),
 )
 CELL, TOP = 42, 90  # size of a matrix cell, y of the matrices
 FIRST_TERM, TERM = 262, 46  # y of the first term, height of each
@@ -54,8 +54,8 @@ def draw_matmul(
 
     arithmetic = {
         "product": " + ".join(f"{a}·{_factor(b)}" for a, b in zip(q1[i], q2[:, j], strict=True)),
-        "row": f"{_factor(zero_point2)} · ({' + '.join(str(a) for a in q1[i])})",
-        "column": f"{zero_point1} · ({' + '.join(_factor(b) for b in q2[:, j])})",
+        "row": f"-{_factor(zero_point2)} · ({' + '.join(str(a) for a in q1[i])})",
+        "column": f"-{zero_point1} · ({' + '.join(_factor(b) for b in q2[:, j])})",
         "constant": f"{K} · {zero_point1} · {_factor(zero_point2)}",
     }
     values = {name: int(signed[name][i, j]) for name in signed}
