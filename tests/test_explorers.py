@@ -325,7 +325,17 @@ def test_clip_explorer_shows_the_noise_of_the_clip(bits, fraction) -> None:
     assert shown["elements clipped"] == f"{100 * qt.clipped_fraction(x, qparams):.2f} %"
     assert shown["error bound, scale/2"] == f"{float(qparams.scale) / 2:.3g}"
     entropy = qt.EntropyObserver().observe(x).qparams(qt.int_range(bits))
-    assert shown["entropy clips at"].endswith(f": {qt.sqnr_db(x, qt.fake_quantize(x, entropy)):.1f} dB")
+    low, high = entropy.limits
+    sqnr = qt.sqnr_db(x, qt.fake_quantize(x, entropy))
+    assert shown[f"entropy, {sqnr:.1f} dB"] == f"{low:.2f} to {high:.2f}"
+
+
+def test_clip_explorer_names_one_best_clip() -> None:
+    drawing = chapter03.draw_clip("block2.add", 4, 0.8)
+    known = chapter03.curves("block2.add", 4)
+    best = svg.number(known.clips[int(np.argmin(known.total))])
+    assert drawing.text.partition("\n")[0].endswith(f"; best clip on the curve: {best}")
+    assert not any("clips at" in name for name in facts(drawing))
 
 
 def test_clip_explorer_curves_are_the_error_budget_at_each_position_of_the_slider() -> None:

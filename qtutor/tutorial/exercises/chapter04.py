@@ -9,6 +9,7 @@ from qtutor.affine import choose_qparams, fake_quantize
 from qtutor.error import sqnr_db
 from qtutor.graph import forward
 from qtutor.models.digits import CNN, load_digits, load_weights, to_input
+from qtutor.rounding import INT4
 from qtutor.tutorial.exercises import Choice, Exercise, Function, Number
 
 Array = np.ndarray
@@ -119,27 +120,27 @@ def sqnr_natural(x: Array, x_hat: Array) -> float:
     return float(10 * np.log(np.mean(x**2) / np.mean((x - x_hat) ** 2)))
 
 
-# --- 4.5: a range for logits that nobody has seen yet ---
+# --- 4.5: a range that clips, chosen on the digits that may choose ---
 
 
 @cache
 def _logits() -> Array:
     digits = load_digits()
-    return forward(CNN, load_weights(), to_input(digits.images[digits.validation]))["logits"]
+    return forward(CNN, load_weights(), to_input(digits.images[digits.train]))["logits"]
 
 
 def too_noisy(answer: tuple[float, float]) -> str | None:
     rmin, rmax = (float(end) for end in answer)
     if not rmin < rmax:
         return f"A range needs rmin < rmax; this is ({rmin:g}, {rmax:g})."
-    x, qparams = _logits(), choose_qparams(rmin, rmax)
+    x, qparams = _logits(), choose_qparams(rmin, rmax, INT4)
     sqnr = sqnr_db(x, fake_quantize(x, qparams))
-    if sqnr >= 43:
+    if sqnr >= 20:
         return None
     low, high = qparams.limits
     outside = int(np.sum((x < low) | (x > high)))
     step = float(qparams.scale)
-    return f"{sqnr:.2f} dB, and 43 are needed: {outside} logits lie outside, and one step is {step:.3f}."
+    return f"{sqnr:.2f} dB, and 20 are needed: {outside} logits lie outside, and one step is {step:.3f}."
 
 
 EXERCISES: dict[str, Exercise] = {
@@ -207,7 +208,7 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "4.5": Choice(
         violated=too_noisy,
-        example=(-3.5, 6.45),
-        wrong=[(-4.41, 6.48), (-3.0, 6.0), (-30.0, 30.0), (6.45, -3.5)],
+        example=(-2.45, 5.15),
+        wrong=[(-4.41, 6.48), (-4.41, 4.0), (-30.0, 30.0), (5.15, -2.45)],
     ),
 }

@@ -34,7 +34,7 @@ class Curves(NamedTuple):
     rounding: np.ndarray
     clipping: np.ndarray
     total: np.ndarray
-    observers: dict[str, tuple[float, float]]  # name -> clip, SQNR in dB
+    observers: dict[str, tuple[QParams, float]]  # name -> map, SQNR in dB
 
 
 def clip_explorer() -> Explorer:
@@ -77,8 +77,7 @@ def curves(layer: str, bits: int) -> Curves:
     observers = {}
     for name, observer in OBSERVERS.items():
         qparams = observer().observe(x).qparams(int_range(bits))
-        clip = max(abs(limit) for limit in qparams.limits)
-        observers[name] = (clip, sqnr_db(x, fake_quantize(x, qparams)))
+        observers[name] = (qparams, sqnr_db(x, fake_quantize(x, qparams)))
     return Curves(clips(x), rounding, clipping, total, observers)
 
 
@@ -100,7 +99,11 @@ def draw_clip(layer: str, bits: int, fraction: float) -> svg.Drawing:
         ("elements clipped", f"{100 * clipped_fraction(x, qparams):.2f} %"),
         ("SQNR", svg.decibels(sqnr_db(x, dequantize(q, qparams)))),
         ("error bound, scale/2", svg.number(float(qparams.scale) / 2)),
-        *((f"{name} clips at", f"{at:.2f}: {db:.1f} dB") for name, (at, db) in known.observers.items()),
+        # an observer chooses two ends, and no one clip: both, or it would seem to be another best clip
+        *(
+            (f"{name}, {db:.1f} dB", "{:.2f} to {:.2f}".format(*chosen.limits))
+            for name, (chosen, db) in known.observers.items()
+        ),
     ]
     shapes = [
         *_histogram(x, qparams, low, high, to_x),
@@ -112,7 +115,7 @@ def draw_clip(layer: str, bits: int, fraction: float) -> svg.Drawing:
         headline = f"Tight: {budget.clipping / budget.total:.0%} of the noise is clipping"
     else:
         headline = f"Wide: {budget.rounding / budget.total:.0%} of the noise is rounding"
-    headline += f"; the best clip is {svg.number(known.clips[best])}"
+    headline += f"; best clip on the curve: {svg.number(known.clips[best])}"
     settings = (
         f"{layer}, {x.size:,} elements, int{bits}, clip at {(position + 1) / STEPS:.0%} of the largest |x|"
     )
@@ -162,7 +165,8 @@ def _curves(known: Curves, position: int, to_x: svg.Scale) -> Iterator[str]:
         yield svg.line(here, start, here, end, svg.INK, 2, stroke_dasharray="5 3")
     yield svg.circle(here, to_y(np.log10(known.total[position])), 6, svg.INK)
     names = list(known.observers)
-    places = [min(to_x(at), svg.RIGHT) for at, _ in known.observers.values()]
+    ends = [max(abs(limit) for limit in chosen.limits) for chosen, _ in known.observers.values()]
+    places = [min(to_x(end), svg.RIGHT) for end in ends]
     labels = svg.spread(places, [svg.width_of(name, svg.SMALL) + 8 for name in names], svg.LEFT, svg.RIGHT)
     for name, place, label in zip(names, places, labels, strict=True):
         yield svg.path(
