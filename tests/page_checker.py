@@ -27,7 +27,11 @@ from qtutor.tutorial.explorers.explorer import Explorer
 from qtutor.tutorial.explorers.svg import Drawing
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-TEXTS = [ROOT / "README.md", ROOT / "notebooks" / "questions.md", ROOT / "qtutor" / "data" / "README.md"]
+TEXTS = [
+    ROOT / "README.md",
+    ROOT / "notebooks" / "questions.md",
+    ROOT / "qtutor" / "models" / "digits" / "README.md",
+]
 
 NUMBER = r"(?<![\d.,-])\d{1,2}\.\d{1,2}(?!\d|\.\d)"  # of a section, an equation or an exercise
 NUMBERS = rf"\(?{NUMBER}\)?(?:(?:, | and | or | to )\(?{NUMBER}\)?)*"

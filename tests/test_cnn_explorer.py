@@ -41,7 +41,7 @@ def test_it_shows_what_the_network_computes(image, symmetric, weight_bits, activ
     logits = forward(CNN, WEIGHTS, to_input(DIGITS.images[number][np.newaxis]))["logits"][0]
     assert shown["float network"] == str(logits.argmax())
     assert shown["label"] == str(DIGITS.labels[number])
-    assert shown["codes that the mistake changed"] == "no mistake"
+    assert shown["changed by the mistake"] == "no mistake"
     assert shown["zero-points that are 0"] == ("12 of 12" if symmetric else "0 of 12")
     q = chapter07.codes(image, symmetric, weight_bits, activation_bits, "none")
     assert shown["codes in all"] == f"{sum(x.size for x in q.values()):,}"

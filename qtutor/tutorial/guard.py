@@ -48,8 +48,9 @@ class Guarded(np.ndarray):
             _refuse_floats(x)
             if not isinstance(x, Guarded) and np.ndim(x) > 0:
                 raise FloatOperation(f"{ufunc.__name__}: an array that is not guarded: {x!r}")
-        if "signature" in options or np.dtype(options.get("dtype") or int).kind not in "iub":
-            raise FloatOperation(f"{ufunc.__name__}: asked to compute as {options}")
+        asked = np.dtype(options.get("dtype") or int)
+        if "signature" in options or asked.kind not in "iub":
+            raise FloatOperation(f"{ufunc.__name__}: asked to compute in {options.get('signature', asked)}")
         bare = [x.view(np.ndarray) if isinstance(x, Guarded) else x for x in inputs]
         if out:
             options["out"] = tuple(x.view(np.ndarray) for x in out)

@@ -112,7 +112,7 @@ def draw_cnn(
         ("label", str(label)),
         ("margin, in codes", str(ordered[-1] - ordered[-2])),
         ("SQNR of its logits", svg.decibels(sqnr_db(logits, dequantize(q, qparams)))),
-        ("codes that the mistake changed", f"{100 * overall:.1f} %" if mistake != "none" else "no mistake"),
+        ("changed by the mistake", f"{100 * overall:.1f} %" if mistake != "none" else "no mistake"),
         ("zero-points that are 0", f"{sum(p.zero_point == 0 for p in right.qparams.values())} of 12"),
         ("codes in all", f"{total:,}"),
     ]
