@@ -1,6 +1,7 @@
 """Exercises of chapter 06: from int32 accumulators to codes."""
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -214,6 +215,17 @@ def fewest_bits(reach: int) -> int:
     return 31
 
 
+def bracket(reach: int, error: Callable[[int], float]) -> int:
+    """Fewest bits for which (6.7) expects less than one changed integer, if M is off by error(bits)."""
+    steps = 0.003931 * np.abs(np.arange(-reach, reach + 1)).sum()
+    return next(bits for bits in range(1, 32) if error(bits) * steps < 1)
+
+
+def own_error(bits: int) -> float:
+    fraction, _ = math.frexp(0.003931)
+    return abs(round(fraction * 2**bits) / 2**bits / fraction - 1)
+
+
 EXERCISES: dict[str, Exercise] = {
     "6.1": Function(
         cases=[
@@ -302,7 +314,12 @@ EXERCISES: dict[str, Exercise] = {
         mistakes={
             "you keep all the bits there are": lambda: 31,
             "you count the sign as a bit of the mantissa": lambda: fewest_bits(32_000) + 1,
-            "you leave out the leading bit, since it is always 1": lambda: fewest_bits(32_000) - 1,
+            "you stop where (6.7) expects less than one for any M of so many bits": lambda: bracket(
+                32_000, lambda bits: 2.0**-bits
+            ),
+            "you stop where (6.7) expects less than one for this M, and one is not none": lambda: bracket(
+                32_000, own_error
+            ),
             "you ask for 8 bits since the codes have 8": lambda: 8,
             "you take the 20 of our layer, which has not every accumulator there is": lambda: 20,
         },

@@ -136,31 +136,66 @@ def bias_in_int8(b: Array, S1: float, S2: Array) -> Array:
     return saturate(round_half_even(b / (S1 * S2)), INT8)
 
 
-# --- 7.3: pad codes ---
+# --- 7.3: convert a layer ---
 
 
-def pad(q: Array, Z: int, edge: int) -> Array:
-    return np.pad(q, edge, constant_values=Z)
+Layer = tuple[Array, Array, Array]
 
 
-def pad_raw_zero(q: Array, Z: int, edge: int) -> Array:
-    return np.pad(q, edge)
+def convert(W: Array, b: Array, S1: float, S3: float) -> tuple:
+    return _converted(W, b, S1, S3, np.abs(W).reshape(len(W), -1).max(axis=1) / 127)
 
 
-def pad_lowest(q: Array, Z: int, edge: int) -> Array:
-    return np.pad(q, edge, constant_values=-128)
+def _converted(W: Array, b: Array, S1: float, S3: float, S2: Array) -> Layer:
+    w = saturate(round_half_even(W / S2.reshape(-1, *[1] * (W.ndim - 1))), INT8)
+    return w, bias_codes(b, S1, S2), S1 * S2 / S3
 
 
-def pad_negated(q: Array, Z: int, edge: int) -> Array:
-    return np.pad(q, edge, constant_values=max(-Z, -128) if Z > -128 else 127)
+def convert_at_one_scale(W: Array, b: Array, S1: float, S3: float) -> Layer:
+    return _converted(W, b, S1, S3, np.full(len(W), np.abs(W).max() / 127))
 
 
-def pad_repeated(q: Array, Z: int, edge: int) -> Array:
-    return np.pad(q, edge, mode="edge")
+def convert_signed(W: Array, b: Array, S1: float, S3: float) -> Layer:
+    return _converted(W, b, S1, S3, W.reshape(len(W), -1).max(axis=1) / 127)
 
 
-def pad_lower_right(q: Array, Z: int, edge: int) -> Array:
-    return np.pad(q, (0, 2 * edge), constant_values=Z)
+def convert_with_128(W: Array, b: Array, S1: float, S3: float) -> Layer:
+    return _converted(W, b, S1, S3, np.abs(W).reshape(len(W), -1).max(axis=1) / 128)
+
+
+def convert_with_255_steps(W: Array, b: Array, S1: float, S3: float) -> Layer:
+    rows = W.reshape(len(W), -1)
+    return _converted(W, b, S1, S3, (rows.max(axis=1) - rows.min(axis=1)) / 255)
+
+
+def convert_input_channels(W: Array, b: Array, S1: float, S3: float) -> Layer:
+    S2 = np.abs(W).max(axis=(0, 2, 3)) / 127
+    return round_half_even(W / S2[:, None, None]).astype(np.int8), bias_codes(b, S1, S2), S1 * S2 / S3
+
+
+def convert_bias_without_input(W: Array, b: Array, S1: float, S3: float) -> Layer:
+    w, _, M = convert(W, b, S1, S3)
+    return w, bias_codes(b, 1.0, M * S3 / S1), M
+
+
+def convert_bias_to_output(W: Array, b: Array, S1: float, S3: float) -> Layer:
+    w, _, M = convert(W, b, S1, S3)
+    return w, bias_codes(b, S3, np.ones(len(b))), M
+
+
+def convert_without_output(W: Array, b: Array, S1: float, S3: float) -> Layer:
+    w, q_b, M = convert(W, b, S1, S3)
+    return w, q_b, M * S3
+
+
+def convert_upside_down(W: Array, b: Array, S1: float, S3: float) -> Layer:
+    w, q_b, M = convert(W, b, S1, S3)
+    return w, q_b, 1 / M
+
+
+def convert_truncating(W: Array, b: Array, S1: float, S3: float) -> Layer:
+    _, q_b, M = convert(W, b, S1, S3)
+    return (W / (M * S3 / S1).reshape(-1, 1, 1, 1)).astype(np.int8), q_b, M
 
 
 # --- 7.4: a residual add ---
@@ -217,6 +252,13 @@ def add_wrapped(q1: Array, q2: Array, S1: float, Z1: int, S2: float, Z2: int, S3
 def add_truncated(q1: Array, q2: Array, S1: float, Z1: int, S2: float, Z2: int, S3: float, Z3: int) -> Array:
     real = S1 * _steps(q1, Z1) + S2 * _steps(q2, Z2)
     return saturate(np.trunc(real / S3 + Z3), INT8).astype(np.int8)
+
+
+def add_before_rounding(
+    q1: Array, q2: Array, S1: float, Z1: int, S2: float, Z2: int, S3: float, Z3: int
+) -> Array:
+    real = S1 * _steps(q1, Z1) + S2 * _steps(q2, Z2)
+    return saturate(round_half_even(real / S3 + Z3), INT8).astype(np.int8)
 
 
 def add_without_output_scale(
@@ -361,17 +403,29 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "7.3": Function(
         cases=[
-            (int8([[5, -100], [127, -98]]), -98, 1),
-            (int8([[1, 2, 3]]), 29, 2),
-            (int8([[-128, 60], [7, 8]]), -128, 1),
+            (
+                np.array([[1.27, -0.5], [0.05, -0.635]]).reshape(2, 2, 1, 1),
+                *(np.array([0.5, -0.0101]), 0.02, 0.1),
+            ),
+            (
+                rng.normal(size=(2, 2, 3, 3)) * np.reshape([1.0, 0.1], (2, 1, 1, 1)),
+                np.array([-1.0, 2.0]),
+                0.1,
+                0.05,
+            ),
         ],
-        expected=pad,
+        expected=convert,
         mistakes={
-            "you pad with the byte 0": pad_raw_zero,
-            "you pad with the lowest code": pad_lowest,
-            "you pad with minus the zero-point": pad_negated,
-            "you repeat the pixels at the edge": pad_repeated,
-            "you put all of the border below and to the right": pad_lower_right,
+            "you take one scale for all output channels": convert_at_one_scale,
+            "you take a scale for each input channel, which no multiplier can undo": convert_input_channels,
+            "you take the largest weight, though a negative one may be larger": convert_signed,
+            "you divide by 128, so that the largest weight has no code": convert_with_128,
+            "you spread 255 steps from the smallest weight to the largest": convert_with_255_steps,
+            "you leave the input's scale out of the bias": convert_bias_without_input,
+            "you count the bias in steps of the output": convert_bias_to_output,
+            "you leave the output's scale out of M": convert_without_output,
+            "you turn M upside down": convert_upside_down,
+            "you truncate the weights instead of rounding": convert_truncating,
         },
     ),
     "7.4": Function(
@@ -384,6 +438,7 @@ EXERCISES: dict[str, Exercise] = {
                 *(0.0186, -98),
                 *(0.05, -24),
             ),
+            (int8([1]), int8([0]), 1.0, 0, 1.0, 0, 2.0, 1),  # half a step: to the even 0, and then 1
         ],
         expected=add,
         mistakes={
@@ -392,6 +447,7 @@ EXERCISES: dict[str, Exercise] = {
             "you do not subtract the zero-points": add_without_zero_points,
             "you forget the zero-point of the result": add_without_output_zero_point,
             "you forget the scale of the result": add_without_output_scale,
+            "you add the zero-point of the result before rounding": add_before_rounding,
             "you truncate instead of rounding": add_truncated,
             "you saturate before you add the zero-point of the result": add_saturated_early,
             "you round each side before adding": add_rounded_early,
