@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Everything you can do with this repository. It needs Python 3.11 to 3.13 and nothing else.
+"""Everything you can do with this repository. It needs Python 3.11 or newer and nothing else.
 
     python3 run.py lab                open the tutorial in JupyterLab (options go to JupyterLab)
     python3 run.py test               run the whole test suite (options go to pytest)
@@ -8,9 +8,12 @@
     python3 run.py lock               choose the packages' versions anew (options go to uv: --upgrade)
     python3 run.py doctor             name what is wrong here, and the cure
 
-The first command that needs packages installs them into the folder .venv, exactly those that
-requirements.lock names, and changes nothing else on your computer. To start again from nothing,
-delete the folders .venv and .uv. On Windows, write py instead of python3.
+The first command that needs packages installs exactly those that requirements.lock names, into the
+folder .venv, by an installer in the folder .uv. Your other packages stay as they are. In your home
+folder the programs keep their usual files: downloads (uv, 700 MB, the next clone uses them too;
+".uv/env/bin/uv cache clean" frees them), the index of fonts (Matplotlib), a history (IPython), and
+settings (JupyterLab). To start again from nothing, delete the folders .venv and .uv. On Windows,
+write py instead of python3.
 """
 
 # How to read this file: the commands are at the end, the checks of doctor above them, the
@@ -18,14 +21,12 @@ delete the folders .venv and .uv. On Windows, write py instead of python3.
 # is too old: no syntax or import at the top that Python 3.6 lacks.
 
 import contextlib
-import difflib
+import errno
 import hashlib
-import importlib.util
 import json
 import os
 import pathlib
-import shutil
-import socket
+import re
 import subprocess
 import sys
 import tempfile
@@ -47,11 +48,34 @@ PYTHON = ENVIRONMENT / BIN / ("python.exe" if WINDOWS else "python")
 STAMP = ENVIRONMENT / "made-from.json"  # written last, so an interrupted installation has none
 ME = "py run.py" if WINDOWS else "python3 run.py"
 
-OLDEST, NEWEST = (3, 11), (3, 13)
-INSTALLED_MB = 1500  # .venv takes about 600 MB, the downloads as much again
-FIRST_PORT = 8888  # JupyterLab's own default; it tries the next ones when that is taken
+OLDEST, NEWEST = (3, 11), (3, 15)
 KERNEL_NEEDS = "ipykernel.kernelapp, ipywidgets, jupyterlab, matplotlib, numpy, qtutor"
-EXTRAS, GROUPS = ["notebooks", "dask"], ["test", "build"]  # the parts of pyproject.toml in the lock
+EXTRAS, GROUPS = ["notebooks", "onnx"], ["test", "build"]  # the parts of pyproject.toml in the lock
+
+# Variables of yours that would lead Python, pip or uv elsewhere: to other packages, into another
+# folder, to no installation at all. Those that say where packages come from are kept.
+MISLEADING = re.compile(
+    "VIRTUAL_ENV$|PYTHON|(PIP|UV)_(?!.*(INDEX|LINKS|PROXY|HOST|CERT|TLS|KEYRING|CREDENTIALS|CONFIG_FILE"
+    "|CACHE|HTTP|TIMEOUT|RETRIES|FEATURE))"
+)
+
+# What a program says when it fails, and what helps. The first that fits counts.
+CURES = {
+    "No space left|Disk quota|not enough space": "Free some space: .venv takes 600 MB, the downloads in your"
+    " home folder 700 MB.",
+    "ensurepip|No module named '?venv": "sudo apt install python{}.{}-venv (Debian and Ubuntu package it"
+    " separately)".format(*sys.version_info),
+    "(?i)certificate": "Your network shows a certificate of its own. If this system knows it, set"
+    " UV_SYSTEM_CERTS=1; if not, set SSL_CERT_FILE and PIP_CERT to the file that your administrator has.",
+    "(?i)hash mismatch": "The package index offers another file than the one that was locked. See that no"
+    " variable and no settings file of uv names a wrong index.",
+    "(?i)connection|connect error|dns error|timed out|tunnel": "Connect to the internet; behind a proxy, set"
+    " HTTPS_PROXY. Once installed, no network is needed.",
+    "Permission denied|Access is denied|Read-only file": "Let your user write and run programs there, or"
+    " clone the repository into a folder of your own.",
+    "does not run: .*No such file": "pip installed it elsewhere: remove target, prefix, root and dry-run from"
+    " its settings (pip config list).",
+}
 
 # The tutorial asks nothing of any other computer: no news, no update check, no extension catalogue.
 # Open tabs are kept apart from those of your other JupyterLab projects.
@@ -60,6 +84,8 @@ JUPYTER_FILES = {
         "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
         # notebooks/questions.md is a page to read, not to edit
         "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
+        # a chapter that was run and saved shows its explorers' last picture when it is opened again
+        "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True},
     },
     "etc/jupyter/jupyter_lab_config.json": {
         "LabApp": {
@@ -83,11 +109,9 @@ class StepFailed(Exception):
 
 def child_environment():
     """The environment variables for every program started here: yours, less what would mix in."""
-    variables = dict(os.environ)
-    for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
-        variables.pop(name, None)  # they would bring in packages or a Python that the lock does not name
-    # Without compiled files each kernel that starts compiles hundreds of modules again: 2 s, every time.
-    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    # MISLEADING drops PYTHONDONTWRITEBYTECODE, too: without compiled files each kernel that starts
+    # compiles hundreds of modules again, which takes 2 s, every time.
+    variables = {name: value for name, value in os.environ.items() if not MISLEADING.match(name)}
     variables.update(PYTHONNOUSERSITE="1", PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
     variables.update(UV_PYTHON_DOWNLOADS="never")  # your Python is the one to use, not another one
     return variables
@@ -148,7 +172,7 @@ def recorded():
 
 def is_ready():
     """Whether .venv is complete and up to date."""
-    return LOCK.exists() and recorded() == made_from()
+    return LOCK.exists() and PYPROJECT.exists() and recorded() == made_from()
 
 
 @contextlib.contextmanager
@@ -179,8 +203,8 @@ def try_to_lock(file):
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno not in (errno.EAGAIN, errno.EACCES)  # others: this disk knows no locks
     return True
 
 
@@ -192,7 +216,8 @@ def uv_program():
 def has_uv():
     """Whether the pinned uv is there and runs."""
     try:
-        answer = subprocess.run([str(uv_program()), "--version"], stdout=subprocess.PIPE)
+        command = [str(uv_program()), "--version"]
+        answer = subprocess.run(command, stdout=subprocess.PIPE, env=child_environment())
     except OSError:
         return False
     return answer.stdout.decode().split()[1:2] == [UV.split("==")[1]]
@@ -200,30 +225,13 @@ def has_uv():
 
 def get_uv():
     """Install uv, a fast installer, into a folder of its own, unless it is there."""
+    if has_uv():
+        return
+    folder = TOOL / "env"
+    step("preparing a folder for the installer", [sys.executable, "-m", "venv", "--clear", folder])
+    step("fetching the installer, " + UV, [folder / BIN / "python", "-m", "pip", "install", UV])
     if not has_uv():
-        folder = TOOL / "env"
-        step("preparing a folder for the installer", [sys.executable, "-m", "venv", "--clear", folder])
-        step("fetching the installer, " + UV, [folder / BIN / "python", "-m", "pip", "install", UV])
-
-
-def install_with_uv(clean):
-    get_uv()
-    uv = uv_program()
-    if clean:
-        step("making .venv", [uv, "venv", "--clear", "--python", sys.executable, ENVIRONMENT])
-    sync = [uv, "pip", "sync", "--python", PYTHON, "--require-hashes", LOCK]
-    step(f"fetching and installing {len(locked())} packages", sync)
-    link = [uv, "pip", "install", "--python", PYTHON, "--offline", "--no-deps", "--no-build-isolation"]
-    step("linking qtutor itself", [*link, "--editable", "."])
-
-
-def install_with_pip():
-    """The slower way, for a system that uv is not built for."""
-    step("making .venv", [sys.executable, "-m", "venv", "--clear", ENVIRONMENT])
-    pip = [PYTHON, "-m", "pip", "install"]
-    what = f"fetching and installing {len(locked())} packages (some minutes)"
-    step(what, [*pip, "--require-hashes", "--requirement", LOCK])
-    step("linking qtutor itself", [*pip, "--no-deps", "--no-build-isolation", "--editable", "."])
+        raise StepFailed("    The installer does not run: " + complaint_of([uv_program(), "--version"]))
 
 
 def locked():
@@ -236,30 +244,23 @@ def install():
     """Make .venv, or bring it up to date. Does nothing when it is."""
     if is_ready():
         return
-    stop_at_problems(["folder can be written", "venv and pip", "requirements.lock"])
-    with one_at_a_time():
+    stop_at_problems(["requirements.lock"])
+    with installing():
         if is_ready():  # another command has just made it
             return
         before, now = recorded(), made_from()
-        clean = (before.get("python"), before.get("folder")) != (now["python"], now["folder"])
         start = time.monotonic()
         print("Installing the packages of requirements.lock into .venv", flush=True)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError):
             STAMP.unlink()
-        try:
-            try:
-                install_with_uv(clean)
-            except StepFailed:
-                if has_uv() or check_network():
-                    raise  # pip would fail as well
-                print(f"  {UV} cannot be installed here: trying pip", flush=True)
-                install_with_pip()
-        except StepFailed as failure:
-            print(failure)
-            print("\nThe installation did not finish. Looking for the reason:")
-            known = count_problems() > 0
-            advice = "When that is cured" if known else "The reason is in the lines above. When it is cured"
-            sys.exit(f"\n{advice}, give the same command again: it goes on from here.")
+        get_uv()
+        uv = uv_program()
+        if (before.get("python"), before.get("folder")) != (now["python"], now["folder"]):
+            step("making .venv", [uv, "venv", "--clear", "--python", sys.executable, ENVIRONMENT])
+        sync = [uv, "pip", "sync", "--python", PYTHON, "--require-hashes", LOCK]
+        step(f"fetching and installing {len(locked())} packages", sync)
+        link = [uv, "pip", "install", "--python", PYTHON, "--offline", "--no-deps", "--no-build-isolation"]
+        step("linking qtutor itself", [*link, "--editable", "."])
         for name, content in JUPYTER_FILES.items():
             path = ENVIRONMENT / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -268,30 +269,53 @@ def install():
         print(f"Ready after {round(time.monotonic() - start)} s.\n", flush=True)
 
 
+@contextlib.contextmanager
+def installing():
+    """Alone, and when a step fails, end with what was said last and with its cure."""
+    try:
+        with one_at_a_time():
+            yield
+    except (StepFailed, OSError) as failure:
+        print(failure, flush=True)
+        cure = next((cure for said, cure in CURES.items() if re.search(said, str(failure))), None)
+        if cure is None and is_untried():
+            cure = "A package may not run on this Python yet. " + cure_of_python()
+        cure = cure or "None is known here; the lines above say what went wrong."
+        sys.exit(f"Cure: {cure}\nThen give the same command again: it goes on from here.")
+
+
 # ---------------------------------------------------------------------------------------------
 # Checks. Each returns None when all is well, otherwise (the problem, its cure).
 # ---------------------------------------------------------------------------------------------
 
 
 def check_python(version=tuple(sys.version_info[:3])):
-    if OLDEST <= version[:2] <= NEWEST:
+    if version[:2] >= OLDEST:
         return None
-    names = [f"python3.{minor}" for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
-    found = [name for name in names if shutil.which(name)]
-    problem = "This is Python {}.{}.{}; qtutor needs 3.11 to 3.13.".format(*version)
-    if found:
-        return problem, f"You have a right one: {found[0]} run.py lab"
-    return problem, "Install Python 3.13, then: {} run.py lab".format("py -3.13" if WINDOWS else names[0])
+    return "This is Python {}.{}.{}; qtutor needs 3.11 or newer.".format(*version), cure_of_python()
+
+
+def is_untried():
+    return sys.version_info[:2] > NEWEST
+
+
+def cure_of_python():
+    """The newest of the Pythons that were tried, if this computer has one."""
+    for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
+        command = ["py", f"-3.{minor}"] if WINDOWS else [f"python3.{minor}"]
+        if complaint_of([*command, "--version"]) is None:  # under pyenv a name may be there and not run
+            return "You have a right one: {} run.py lab".format(" ".join(command))
+    return "Install Python 3.14, then: {} run.py lab".format("py -3.14" if WINDOWS else "python3.14")
 
 
 def check_folder():
-    try:
-        for folder in (ROOT, TOOL, ENVIRONMENT):
+    for folder in (ROOT, NOTEBOOKS, TOOL, ENVIRONMENT):
+        try:
             if folder.exists():
                 tempfile.TemporaryFile(dir=str(folder)).close()
-    except OSError as error:
-        problem = f"The folder {folder} cannot be written: {error.strerror}."
-        return problem, "Clone the repository into a folder of your own."
+        except OSError as error:
+            problem = f"The folder {folder} cannot be written: {error.strerror}."
+            return problem, "Clone the repository into a folder of your own."
     return None
 
 
@@ -303,57 +327,16 @@ def check_home():
     return problem, "Set the variable HOME to a folder of your own."
 
 
-def check_venv():
-    if has_uv() or (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
-        return None
-    problem = "This Python lacks venv and pip (Debian and Ubuntu package them separately)."
-    return problem, "sudo apt install python3-venv python{}.{}-venv".format(*sys.version_info[:2])
-
-
-def check_disk():
-    need = 100 if is_ready() else INSTALLED_MB
-    free = shutil.disk_usage(str(ROOT)).free // 2**20
-    if free >= need:
-        return None
-    return (
-        f"The disk is full: {free} MB free, {need} MB needed.",
-        "Free some space, or move the repository to another disk.",
-    )
-
-
 def check_lock():
     restore = "git checkout requirements.lock pyproject.toml"
-    if not LOCK.exists():
-        return "requirements.lock is missing.", restore
+    for file in (LOCK, PYPROJECT):
+        if not file.exists():
+            return f"{file.name} is missing.", restore
     if requirements_digest() in LOCK.read_text(encoding="utf-8"):
         return None
     return (
         "requirements.lock is stale: the requirements in pyproject.toml are not those that it was made from.",
         f"{ME} lock (if you did not change pyproject.toml: {restore})",
-    )
-
-
-def check_network():
-    if is_ready():
-        return None  # nothing to fetch
-    with tempfile.TemporaryDirectory() as folder:
-        # Ask for one package just as the installation would, through the same settings and proxies.
-        package = locked()[0]
-        if has_uv():
-            wish = pathlib.Path(folder) / "wish.in"
-            wish.write_text(package, encoding="utf-8")
-            complaint = complaint_of([uv_program(), "pip", "compile", "--no-cache", "--no-deps", wish])
-        elif importlib.util.find_spec("pip"):
-            pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
-            pip += ["--retries", "0", "--timeout", "10", "--dest", folder]
-            complaint = complaint_of([*pip, package])
-        else:
-            return None  # nothing here to ask with: the installation will tell
-    if complaint is None:
-        return None
-    return (
-        f"No network: the Python package index cannot be reached ({complaint}).",
-        "Connect to the internet; behind a proxy, set HTTPS_PROXY. Once installed, no network is needed.",
     )
 
 
@@ -368,11 +351,10 @@ def check_kernel():
 
 def complaint_of(command):
     """Run a program: None if it succeeds, otherwise the last line that it said."""
-    variables = dict(child_environment(), UV_HTTP_TIMEOUT="10", UV_HTTP_RETRIES="0")
     try:
         answer = subprocess.run(
             [str(part) for part in command],
-            env=variables,
+            env=child_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -380,52 +362,20 @@ def complaint_of(command):
         )
     except subprocess.TimeoutExpired:
         return "no answer in 60 s"
+    except OSError as error:
+        return str(error)
     if answer.returncode == 0:
         return None
     return (answer.stdout.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"])[-1].strip()
-
-
-def is_taken(port):
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def check_port():
-    if not is_taken(FIRST_PORT):
-        return None
-    free = next((port for port in range(FIRST_PORT + 1, FIRST_PORT + 100) if not is_taken(port)), 0)
-    return (
-        f"Port {FIRST_PORT} is taken, perhaps by a JupyterLab that you left open.",
-        f"Close it, or: {ME} lab --port {free}",
-    )
 
 
 CHECKS = {
     "Python version": check_python,
     "folder can be written": check_folder,
     "home folder": check_home,
-    "venv and pip": check_venv,
-    "disk space": check_disk,
     "requirements.lock": check_lock,
-    "network": check_network,
     "kernel": check_kernel,
-    f"port {FIRST_PORT}": check_port,
 }
-
-
-def count_problems():
-    """Print each check, and each problem with its cure."""
-    problems = 0
-    for name, check in CHECKS.items():
-        found = check()
-        print("  {:8} {}".format("PROBLEM" if found else "ok", name), flush=True)
-        if found:
-            problems += 1
-            print("           {}\n           Cure: {}".format(*found), flush=True)
-            if check is check_python:
-                break  # the other checks need a supported Python
-    return problems
 
 
 def stop_at_problems(names):
@@ -477,13 +427,12 @@ def test(options):
 
 def notebooks(names):
     """Run notebooks again and store what they print. A name may be short: 02 is 02_zero_point.ipynb."""
+    there = sorted(NOTEBOOKS.glob("*.ipynb"))
     paths = []
     for name in names or [""]:
-        stem = pathlib.Path(name).name
-        found = sorted(NOTEBOOKS.glob(stem if stem.endswith(".ipynb") else stem + "*.ipynb"))
+        found = [path for path in there if path.name.startswith(pathlib.Path(name).name)]
         if not found:
-            there = ", ".join(path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb")))
-            sys.exit("No notebook is named {}. There are: {}".format(name or "*", there or "none"))
+            sys.exit("No notebook is named {}. There are: {}".format(name, ", ".join(p.stem for p in there)))
         paths += found
     install()
     hand_over([PYTHON, ROOT / "tests" / "notebook_checker.py", "--update", *paths])
@@ -507,24 +456,28 @@ def requirements_digest():
 
 def lock(options):
     """One lock for every supported Python and system, with hashes, and without the address of any server."""
-    stop_at_problems(["folder can be written", "venv and pip"])
-    with one_at_a_time():
-        try:
-            get_uv()
-            command = [uv_program(), "pip", "compile", "--universal", "--python-version", "3.11"]
-            command += ["--generate-hashes", "--no-annotate"]
-            command += ["--custom-compile-command", f"python3 run.py lock  (from {requirements_digest()})"]
-            command += ["--extra=" + name for name in EXTRAS] + ["--group=" + name for name in GROUPS]
-            command += [PYPROJECT.name, "--output-file", LOCK.name]
-            step("choosing versions", [*command, *options])
-        except StepFailed as failure:
-            sys.exit(str(failure))
+    with installing():
+        get_uv()
+        command = [uv_program(), "pip", "compile", "--universal", "--python-version", "3.11"]
+        command += ["--generate-hashes", "--no-annotate"]
+        command += ["--custom-compile-command", f"python3 run.py lock  (from {requirements_digest()})"]
+        command += ["--extra=" + name for name in EXTRAS] + ["--group=" + name for name in GROUPS]
+        command += [PYPROJECT.name, "--output-file=" + LOCK.name]
+        step("choosing versions", [*command, *options])
     print(f"requirements.lock names {len(locked())} packages. The next command installs them.")
 
 
 def doctor(options):
     """Check everything; 1 if there is a problem, otherwise 0."""
-    problems = count_problems()
+    problems = 0
+    for name, check in CHECKS.items():
+        found = check()
+        print("  {:8} {}".format("PROBLEM" if found else "ok", name), flush=True)
+        if found:
+            problems += 1
+            print("           {}\n           Cure: {}".format(*found), flush=True)
+            if check is check_python:
+                break  # the other checks need a supported Python
     if not problems and not is_ready():
         print(f"The packages are not installed yet: {ME} lab, or test, installs them.")
     return 1 if problems else 0
@@ -539,13 +492,14 @@ def main(words):
         return 0
     name, options = words[0], words[1:]
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, list(COMMANDS), n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
         print(__doc__)
-        print(f"There is no command named {name}.{hint}", file=sys.stderr)
+        print(f"There is no command named {name}.", file=sys.stderr)
         return 2
+    if is_untried():
+        this = "Python {}.{}".format(*sys.version_info)
+        print(f"{this} is untried; qtutor was tried on 3.11 to 3.15.", flush=True)
     if name != "doctor":
-        stop_at_problems(["Python version"])
+        stop_at_problems(["Python version", "folder can be written", "home folder"])
     return COMMANDS[name](options)
 
 

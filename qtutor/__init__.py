@@ -28,8 +28,6 @@ from qtutor.fixedpoint import (
     multiply_single_rounding,
     quantize_multiplier,
     requantize,
-    rounding_doubling_high_multiply,
-    rounding_right_shift,
 )
 from qtutor.layers import (
     QAdd,
@@ -52,6 +50,8 @@ from qtutor.rounding import (
     round_half_even,
     saturate,
 )
+
+__version__ = "0.1.0"  # pyproject.toml reads it from here
 
 __all__ = [
     "INT4",
@@ -93,8 +93,6 @@ __all__ = [
     "requantize",
     "round_half_away",
     "round_half_even",
-    "rounding_doubling_high_multiply",
-    "rounding_right_shift",
     "saturate",
     "sqnr_db",
     "weight_qparams",

@@ -1,24 +1,41 @@
 """The affine map between reals and integers, x = scale * (q - zero_point).  Notebook 02."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qtutor.rounding import INT8, IntRange, Rounding, real_array, round_half_even
+from qtutor.rounding import INT8, IntRange, Rounding, flag, integer, integers, real_array, round_half_even
 
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # the smallest normal float32, 2**-126
 BLOCK = 2**19  # bytes of a block: two temporaries of this size, which a cache holds
 
 
+class Frozen:
+    """What values with arrays share: nobody can write to their arrays, nor to those of a copy or a pickle."""
+
+    def _keep(self: Any, **checked: Any) -> None:
+        """Set these fields and leave the others, but make all arrays copies that nobody can write to."""
+        for name in (field.name for field in fields(self)):
+            value = checked[name] if name in checked else getattr(self, name)
+            if isinstance(value, np.ndarray):
+                value = np.array(value)
+                value.setflags(write=False)
+            object.__setattr__(self, name, value)
+
+    def __reduce__(self: Any) -> tuple:  # for copy and pickle: call the constructor again
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
+
+
 @dataclass(frozen=True, eq=False, init=False)
-class QParams:
+class QParams(Frozen):
     """The map x = scale * (q - zero_point) for codes q in qmin..qmax.
 
     scale       real units per integer step, stored as float32 (as the engines do), finite and > 0
     zero_point  the code of real 0: an integer in qmin..qmax, stored as int32
-    to          the range of the codes (default INT8)
+    codes       their range (default INT8)
     axis        None: scale and zero_point have shape (), one map for the whole tensor (per-tensor);
                 an int: they have shape (channels,), one map per index of that axis (per-channel)
 
@@ -29,56 +46,44 @@ class QParams:
     (-69.0, 58.5)
     >>> QParams(0.5, 300)
     Traceback (most recent call last):
-    ValueError: zero_point 300 is outside qmin..qmax = -128..127
+    ValueError: zero_point needs integers in -128..127, got 300
     """
 
     scale: np.ndarray
     zero_point: np.ndarray
-    to: IntRange
+    codes: IntRange
     axis: int | None
 
     def __init__(
-        self, scale: ArrayLike, zero_point: ArrayLike, to: IntRange = INT8, axis: int | None = None
+        self, scale: ArrayLike, zero_point: ArrayLike, codes: IntRange = INT8, axis: int | None = None
     ) -> None:
-        if not isinstance(to, IntRange):
-            raise TypeError(f"to must be an IntRange such as INT8, got {to!r}")
-        Z = np.asarray(zero_point)
-        if Z.dtype.kind not in "iu":
-            raise TypeError(f"zero_point must be an integer, got {zero_point!r}")
-        if not ((to.qmin <= Z) & (to.qmax >= Z)).all():
-            raise ValueError(f"zero_point {zero_point!r} is outside qmin..qmax = {to.qmin}..{to.qmax}")
-        Z = Z.astype(np.int32)
+        if not isinstance(codes, IntRange):
+            raise TypeError(f"codes must be an IntRange such as INT8, got {codes!r}")
+        Z = integers(zero_point, codes.qmin, codes.qmax, "zero_point").astype(np.int32)
         with np.errstate(over="ignore", under="ignore"):
             S = real_array(scale, "QParams").astype(np.float32)
             if S.shape != Z.shape:
                 raise ValueError(f"scale has shape {S.shape} but zero_point has shape {Z.shape}")
-            widest = S * np.maximum(to.qmax - Z, Z - to.qmin).astype(np.float32)
+            widest = S * np.maximum(codes.qmax - Z, Z - codes.qmin).astype(np.float32)
         if not (np.isfinite(widest).all() and (S > 0).all()):
             raise ValueError(f"scale must be > 0 and its codes finite, in float32; got scale {scale!r}")
-        if isinstance(axis, bool) or not isinstance(axis, (int, np.integer, type(None))):
-            raise TypeError(f"axis must be None or an int, got {axis!r}")
+        axis = None if axis is None else integer(axis, "axis, unless None,")
         if S.ndim != (axis is not None) or S.size == 0:
             raise ValueError(
                 f"axis=None goes with a scale of shape (), an int with shape (channels,); "
                 f"got axis={axis} and shape {S.shape}"
             )
-        S.setflags(write=False)
-        Z.setflags(write=False)
-        for name, value in {"scale": S, "zero_point": Z, "to": to, "axis": axis}.items():
-            object.__setattr__(self, name, value)  # frozen: this is the one place that sets them
-
-    def __reduce__(self) -> tuple:  # copies and pickles are built anew, read-only as this one
-        return QParams, (self.scale, self.zero_point, self.to, self.axis)
+        self._keep(scale=S, zero_point=Z, codes=codes, axis=axis)
 
     @property
     def qmin(self) -> int:
         """The lowest code."""
-        return self.to.qmin
+        return self.codes.qmin
 
     @property
     def qmax(self) -> int:
         """The highest code."""
-        return self.to.qmax
+        return self.codes.qmax
 
     @property
     def limits(self) -> tuple:
@@ -87,13 +92,16 @@ class QParams:
 
     def aligned_to(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """scale and zero_point, reshaped to broadcast over a tensor of this shape along `axis`."""
-        if self.axis is None:
-            return self.scale, self.zero_point
-        if not -len(shape) <= self.axis < len(shape) or shape[self.axis] != self.scale.size:
-            raise ValueError(f"axis {self.axis} of shape {shape} does not hold {self.scale.size} channels")
-        channels = [1] * len(shape)
-        channels[self.axis] = -1
-        return self.scale.reshape(channels), self.zero_point.reshape(channels)
+        return along(self.scale, self.axis, shape), along(self.zero_point, self.axis, shape)
+
+
+def along(values: np.ndarray, axis: int | None, shape: tuple[int, ...]) -> np.ndarray:
+    """Values of shape (channels,), reshaped to broadcast over this shape along `axis`; shape () stays."""
+    if axis is None or values.ndim == 0:
+        return values
+    if not -len(shape) <= axis < len(shape) or values.shape != (shape[axis],):
+        raise ValueError(f"axis {axis} of shape {shape} does not hold {values.size} channels")
+    return values.reshape([-1 if i == axis % len(shape) else 1 for i in range(len(shape))])
 
 
 def dequantize_code(q: np.ndarray | int, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
@@ -102,12 +110,7 @@ def dequantize_code(q: np.ndarray | int, scale: np.ndarray, zero_point: np.ndarr
 
 
 def choose_qparams(
-    rmin: float | np.ndarray,
-    rmax: float | np.ndarray,
-    to: IntRange = INT8,
-    *,
-    symmetric: bool = False,
-    axis: int | None = None,
+    rmin: ArrayLike, rmax: ArrayLike, to: IntRange = INT8, *, symmetric: bool = False, axis: int | None = None
 ) -> QParams:
     """Scale and zero-point such that qmin..qmax covers rmin..rmax, and real 0 has a code.
 
@@ -134,11 +137,16 @@ def choose_qparams(
     >>> qparams = choose_qparams(-1.0, 3.0, IntRange(0, 255))
     >>> round(float(qparams.scale), 6), int(qparams.zero_point)
     (0.015686, 64)
-    >>> choose_qparams(-1.0, 3.0, symmetric=True).to
+    >>> choose_qparams(-1.0, 3.0, symmetric=True).codes
     IntRange(qmin=-127, qmax=127)
     """
-    rmin, rmax = _real_range(rmin, rmax)
-    rmin, rmax = np.minimum(rmin, 0.0), np.maximum(rmax, 0.0)  # the range must hold real 0
+    symmetric = flag(symmetric, "symmetric")
+    low, high = (real_array(r, "choose_qparams").astype(np.float64) for r in (rmin, rmax))
+    if low.shape != high.shape:
+        raise ValueError(f"rmin has shape {low.shape} but rmax has shape {high.shape}")
+    if not (np.isfinite(low) & np.isfinite(high) & (low <= high)).all():
+        raise ValueError(f"a range needs finite rmin <= rmax, got rmin {low} and rmax {high}")
+    rmin, rmax = np.minimum(low, 0.0), np.maximum(high, 0.0)  # the range must hold real 0
     if symmetric:
         if to.qmin < 0 < to.qmax:
             to = IntRange(-min(-to.qmin, to.qmax), min(-to.qmin, to.qmax))
@@ -146,27 +154,19 @@ def choose_qparams(
             raise ValueError(f"symmetric needs codes on both sides of 0, or 0..qmax; got {to}")
         elif np.any(rmin < 0):
             raise ValueError(f"symmetric codes {to} have no negative values, got rmin {rmin}")
-        scale = np.maximum(np.maximum(-rmin, rmax) / to.qmax, SMALLEST_SCALE)
-        zero_point = np.zeros(scale.shape)
-    else:
-        steps = to.qmax - to.qmin
-        with np.errstate(over="ignore"):  # to inf, which QParams refuses
+    # a width beyond float64 becomes inf, which QParams refuses; what vanishes is far below a step
+    with np.errstate(over="ignore", under="ignore"):
+        if symmetric:
+            scale = np.maximum(np.maximum(-rmin, rmax) / to.qmax, SMALLEST_SCALE)
+            zero_point = np.zeros(scale.shape)
+        else:
+            steps = to.qmax - to.qmin
             width = np.maximum(rmax - rmin, steps * SMALLEST_SCALE)
-        scale = width / steps
-        rmin_in_steps = steps * (rmin / width)  # rmin / S, exactly half of the steps for a range -a..a
-        zero_point = np.where(rmin == rmax, 0.0, to.qmin - round_half_even(rmin_in_steps))
+            scale = width / steps
+            rmin_in_steps = steps * (rmin / width)  # rmin / S, exactly half of the steps for a range -a..a
+            zero_point = np.where(rmin == rmax, 0.0, to.qmin - round_half_even(rmin_in_steps))
     scale = np.where(rmin == rmax, 1.0, scale)
     return QParams(scale, np.clip(zero_point, to.qmin, to.qmax).astype(np.int32), to, axis)
-
-
-def _real_range(rmin: object, rmax: object) -> tuple[np.ndarray, np.ndarray]:
-    """rmin and rmax as float64 arrays, or an error that says what is wrong with them."""
-    low, high = (real_array(r, "choose_qparams").astype(np.float64) for r in (rmin, rmax))
-    if low.shape != high.shape:
-        raise ValueError(f"rmin has shape {low.shape} but rmax has shape {high.shape}")
-    if not (np.isfinite(low) & np.isfinite(high) & (low <= high)).all():
-        raise ValueError(f"a range needs finite rmin <= rmax, got rmin {rmin} and rmax {rmax}")
-    return low, high
 
 
 def quantize(x: np.ndarray, qparams: QParams, *, rounding: Rounding = round_half_even) -> np.ndarray:
@@ -174,7 +174,7 @@ def quantize(x: np.ndarray, qparams: QParams, *, rounding: Rounding = round_half
 
     x         float16, float32, float64 or integers, any shape; computed in float32 (float64 for
               float64 and integers)
-    rounding  maps floats to whole floats; zero_point is added after it (engines differ in both)
+    rounding  maps floats to whole floats as wide; zero_point is added after it (engines differ in both)
 
     Returns codes of x's shape in the smallest dtype that holds qmin..qmax.
     Raises ValueError for NaN and +-inf, which are no real numbers, and where `axis` does not fit.
@@ -187,24 +187,25 @@ def quantize(x: np.ndarray, qparams: QParams, *, rounding: Rounding = round_half
     ValueError: quantize needs finite numbers, got nan at index (1,)
     """
     x = real_array(x, "quantize")
-    probe = np.array([-2.5, -0.3, 0.0, 0.5, 1.7])
+    compute = np.float32 if x.dtype == np.float32 else np.float64
+    probe = np.array([-2.5, -0.3, 0.0, 0.5, 1.7], compute)
     whole = np.asarray(rounding(probe))
+    if whole.dtype.kind != "f" or not np.can_cast(compute, whole.dtype):
+        raise TypeError(f"rounding must return floats: for {probe.dtype} it returned {whole.dtype}")
     if not ((whole == np.rint(whole)) & (np.abs(whole - probe) < 1)).all():
         raise ValueError(f"rounding must return the whole number below or above, got {whole} for {probe}")
 
-    def formula(x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
-        steps = x / scale
-        _check_finite(steps, x)
+    def formula(block: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
+        steps = block / scale
+        # steps is in the cache, the block may not be; a finite x whose quotient overflows saturates
+        if not np.isfinite(steps).all() and not np.isfinite(block).all():
+            index = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
+            raise ValueError(f"quantize needs finite numbers, got {x[index]} at index {index}")
         q = rounding(steps)
         q += zero_point
         return np.clip(q, qparams.qmin, qparams.qmax, out=q)
 
-    compute = np.float32 if x.dtype == np.float32 else np.float64
-    try:
-        return _blockwise(formula, x, qparams.aligned_to(x.shape), compute, qparams.to.dtype)
-    except _NotFinite:
-        index = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
-        raise ValueError(f"quantize needs finite numbers, got {x[index]} at index {index}") from None
+    return _blockwise(formula, x, qparams.aligned_to(x.shape), compute, qparams.codes.dtype)
 
 
 def dequantize(q: np.ndarray, qparams: QParams) -> np.ndarray:
@@ -218,7 +219,7 @@ def dequantize(q: np.ndarray, qparams: QParams) -> np.ndarray:
     >>> dequantize(np.int8([8, 10, 127]), QParams(0.5, 10)).tolist()
     [-1.0, 0.0, 58.5]
     """
-    q = check_codes(q, qparams.to, "dequantize")
+    q = check_codes(q, qparams.codes, "dequantize")
 
     def formula(q: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
         return scale * (q - zero_point)
@@ -236,10 +237,10 @@ def fake_quantize(x: np.ndarray, qparams: QParams, *, rounding: Rounding = round
 
 
 @dataclass(frozen=True, eq=False)
-class QTensor:
+class QTensor(Frozen):
     """Integers together with the map that gives them their meaning.
 
-    q        codes in qmin..qmax, integer dtype, any shape; copied and read-only, stored as `to.dtype`
+    q        codes in qmin..qmax, integer dtype, any shape; copied and read-only, stored as `codes.dtype`
     qparams  their map
 
     >>> x = QTensor.from_real(np.float32([-1.0, 0.0, 0.26]), QParams(0.5, 10))
@@ -251,10 +252,9 @@ class QTensor:
     qparams: QParams
 
     def __post_init__(self) -> None:
-        q = check_codes(self.q, self.qparams.to, "QTensor").astype(self.qparams.to.dtype)
+        q = check_codes(self.q, self.qparams.codes, "QTensor").astype(self.qparams.codes.dtype, copy=False)
         self.qparams.aligned_to(q.shape)  # raises where the channels do not fit
-        q.setflags(write=False)
-        object.__setattr__(self, "q", q)
+        self._keep(q=q)
 
     @classmethod
     def from_real(cls, x: np.ndarray, qparams: QParams, *, rounding: Rounding = round_half_even) -> "QTensor":
@@ -269,33 +269,11 @@ class QTensor:
 
 def check_codes(q: object, to: IntRange, where: str) -> np.ndarray:
     """q as an array, once it is known to hold integers in qmin..qmax."""
-    codes = np.asarray(q)
-    if codes.dtype.kind not in "iu":
-        raise TypeError(f"{where} needs integer codes, got dtype {codes.dtype}")
-    stored = np.iinfo(codes.dtype)
-    if codes.size and not (to.qmin <= stored.min and stored.max <= to.qmax):  # else every value fits
-        low, high = codes.min(), codes.max()
-        if not (to.qmin <= low and high <= to.qmax):
-            raise ValueError(f"{where} needs codes in {to.qmin}..{to.qmax}, got {low}..{high}")
-    return codes
-
-
-class _NotFinite(Exception):
-    """Some block holds NaN or inf: the caller knows the whole tensor and says where."""
-
-
-def _check_finite(steps: np.ndarray, x: np.ndarray) -> None:
-    # steps is in the cache and x is not; a finite x whose quotient overflows is no fault: it saturates
-    if not np.isfinite(steps).all() and not np.isfinite(x).all():
-        raise _NotFinite
+    return integers(q, to.qmin, to.qmax, where)
 
 
 def _blockwise(
-    formula: Callable[..., np.ndarray],
-    tensor: np.ndarray,
-    parameters: tuple[np.ndarray, ...],
-    compute: type,
-    result: np.dtype | type,
+    formula: Callable, tensor: np.ndarray, parameters: tuple, compute: type, result: np.dtype | type
 ) -> np.ndarray:
     """formula(tensor, *parameters), broadcast, in flat blocks of dtype `compute`, cast to `result`.
 

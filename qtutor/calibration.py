@@ -11,8 +11,8 @@ from typing import Self
 
 import numpy as np
 
-from qtutor.affine import QParams, choose_qparams, fake_quantize
-from qtutor.rounding import INT8, IntRange, real_array
+from qtutor.affine import BLOCK, QParams, choose_qparams, fake_quantize
+from qtutor.rounding import INT8, IntRange, integer, real_array
 
 BINS = 2**13  # a histogram has at most this many bins, and over half of them are in use
 SMALLEST_EXPONENT = -1074  # 2**-1074 is the smallest positive float64
@@ -31,7 +31,7 @@ class MinMaxObserver:
     """
 
     def __init__(self, axis: int | None = None) -> None:
-        self.axis = axis
+        self.axis = None if axis is None else integer(axis, "axis, unless None,")
         self.minimum: np.ndarray | None = None
         self.maximum: np.ndarray | None = None
 
@@ -83,7 +83,7 @@ class MovingAverageMinMaxObserver:
     def __init__(self, momentum: float = 0.01) -> None:
         if not 0 < momentum <= 1:
             raise ValueError(f"momentum must be over 0 and at most 1, got {momentum}")
-        self.momentum = momentum
+        self.momentum = float(momentum)  # in float16, a sum of small moves would stand still
         self.minimum: float | None = None
         self.maximum: float | None = None
 
@@ -122,24 +122,29 @@ class Histogram:
     counts: np.ndarray
 
     @classmethod
-    def of(cls, x: np.ndarray) -> "Histogram":
-        """The histogram of one batch of finite float64 values, not empty."""
-        minimum, maximum = float(x.min()), float(x.max())
+    def empty(cls, minimum: float, maximum: float) -> "Histogram":
+        """The bins of this range, with nothing in them."""
         exponent = _exponent(minimum, maximum)
         first, last = _bin(min(minimum, 0.0), exponent), _bin(max(maximum, 0.0), exponent)
-        counts = np.bincount((_bin(x, exponent) - first).ravel(), minlength=int(last - first) + 1)
-        return cls(minimum, maximum, exponent, int(first), counts)
+        return cls(minimum, maximum, exponent, int(first), np.zeros(int(last - first) + 1, np.int64))
+
+    @classmethod
+    def of(cls, x: np.ndarray) -> "Histogram":
+        """The histogram of one batch of finite reals, not empty."""
+        h = cls.empty(*(float(bound) for bound in _min_max(x, None)))
+        x = x.ravel(order="K")
+        for start in range(0, x.size, BLOCK // 8):  # or the temporaries would take eight times its memory
+            bins = _bin(x[start : start + BLOCK // 8].astype(np.float64), h.exponent)
+            np.add(h.counts, np.bincount(bins - h.first, minlength=h.counts.size), out=h.counts)
+        return h
 
     def merge(self, other: "Histogram") -> "Histogram":
         """The histogram of both data sets."""
-        minimum, maximum = min(self.minimum, other.minimum), max(self.maximum, other.maximum)
-        exponent = _exponent(minimum, maximum)
-        first, last = _bin(min(minimum, 0.0), exponent), _bin(max(maximum, 0.0), exponent)
-        counts = np.zeros(int(last - first) + 1, np.int64)
+        h = Histogram.empty(min(self.minimum, other.minimum), max(self.maximum, other.maximum))
         for part in (self, other):
             bins = np.arange(part.first, part.first + part.counts.size)
-            np.add.at(counts, (bins >> min(exponent - part.exponent, 63)) - first, part.counts)
-        return Histogram(minimum, maximum, exponent, int(first), counts)
+            np.add.at(h.counts, (bins >> min(h.exponent - part.exponent, 63)) - h.first, part.counts)
+        return h
 
     @property
     def width(self) -> float:
@@ -181,11 +186,12 @@ class _HistogramObserver:
         """The map of the chosen range onto `to`; see choose_qparams."""
         if self.histogram is None:
             raise ValueError(f"{type(self).__name__} has observed nothing yet: call observe(x) first")
-        rmin, rmax = self._range(self.histogram, to, symmetric)
+        with np.errstate(over="ignore", under="ignore"):  # the squares of huge and of tiny errors
+            rmin, rmax = self._range(self.histogram, to, symmetric)
         return choose_qparams(rmin, rmax, to, symmetric=symmetric)
 
     def _settings(self) -> dict[str, float]:
-        return {}
+        return {name: value for name, value in vars(self).items() if name != "histogram"}
 
     def _range(self, histogram: Histogram, to: IntRange, symmetric: bool) -> tuple[float, float]:
         raise NotImplementedError
@@ -208,10 +214,7 @@ class PercentileObserver(_HistogramObserver):
         super().__init__()
         if not 50 < percentile <= 100:
             raise ValueError(f"percentile must be over 50 and at most 100, got {percentile}")
-        self.percentile = percentile
-
-    def _settings(self) -> dict[str, float]:
-        return {"percentile": self.percentile}
+        self.percentile = float(percentile)
 
     def _range(self, histogram: Histogram, to: IntRange, symmetric: bool) -> tuple[float, float]:
         below = np.cumsum(histogram.counts)
@@ -311,40 +314,41 @@ def _divergences(counts: np.ndarray, groups: int) -> np.ndarray:
     def up_to(x: np.ndarray) -> np.ndarray:
         return np.append(0, np.cumsum(x))
 
+    def x_log_x(x: np.ndarray) -> np.ndarray:
+        return x * np.log(np.maximum(x, 1))
+
     i = np.arange(groups, counts.size + 1)
     edges = -(-np.arange(groups + 1) * i[:, np.newaxis] // groups)  # bin k is in group k * groups // i
     S, n = np.diff(up_to(counts)[edges]), np.diff(up_to(counts > 0)[edges])
     log_share = np.log(np.maximum(S, 1) / np.maximum(n, 1))
     last, inside, N = counts[i - 1], up_to(counts)[i], counts.sum()
     outside = N - inside
-    P_log_P = up_to(_x_log_x(counts))[i - 1] + _x_log_x(last + outside)
+    P_log_P = up_to(x_log_x(counts))[i - 1] + x_log_x(last + outside)
     P_log_Q = np.einsum("ig,ig->i", S, log_share) + outside * log_share[:, -1]
     with np.errstate(divide="ignore"):
         divergence = (P_log_P - P_log_Q) / N + np.log(inside / N)
     return np.where((outside > 0) & (last == 0), np.inf, divergence)
 
 
-def _x_log_x(x: np.ndarray) -> np.ndarray:
-    return x * np.log(np.maximum(x, 1))
-
-
 def _batch(x: object, observer: object) -> np.ndarray:
     where = f"{type(observer).__name__}.observe"
-    batch = real_array(x, where).astype(np.float64) + 0.0  # -0.0 becomes 0.0: which came first must not show
+    batch = real_array(x, where)
     if batch.size == 0:
         raise ValueError(f"{where} needs at least one value, got shape {batch.shape}")
-    if not np.isfinite(batch).all():
+    if not np.isfinite(_min_max(batch, None)).all():  # NaN is the minimum of what it is in
         raise ValueError(f"{where} needs finite numbers, got NaN or inf")
     return batch
 
 
 def _min_max(x: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
-    if axis is None:
-        return x.min(), x.max()
-    if not -x.ndim <= axis < x.ndim:
+    """The smallest and the largest value as float64: of all of x, or for each index of the axis."""
+    if axis is not None and not -x.ndim <= axis < x.ndim:
         raise ValueError(f"axis {axis} is not an axis of shape {x.shape}")
-    others = tuple(i for i in range(x.ndim) if i != axis % x.ndim)
-    return x.min(axis=others), x.max(axis=others)
+    others = None if axis is None else tuple(i for i in range(x.ndim) if i != axis % x.ndim)
+    with np.errstate(invalid="ignore"):  # NaN
+        low, high = x.min(axis=others), x.max(axis=others)
+    # -0.0 becomes 0.0: which of the two came first must not show
+    return np.asarray(low, np.float64) + 0.0, np.asarray(high, np.float64) + 0.0
 
 
 def _exponent(minimum: float, maximum: float) -> int:
@@ -360,5 +364,6 @@ def _exponent(minimum: float, maximum: float) -> int:
 
 def _bin(x: np.ndarray | float, exponent: int) -> np.ndarray:
     """floor(x / 2**exponent) as int64, exact: ldexp only moves the binary point."""
-    index = np.floor(np.ldexp(x, -exponent)).astype(np.int64)
+    with np.errstate(under="ignore"):
+        index = np.floor(np.ldexp(x, -exponent)).astype(np.int64)
     return np.where(np.asarray(x) < 0, np.minimum(index, -1), index)  # -1e-300 may underflow to -0

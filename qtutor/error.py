@@ -33,10 +33,10 @@ def sqnr_db(x: np.ndarray, x_hat: np.ndarray) -> float:
     x, x_hat = _finite(x, "sqnr_db"), _finite(x_hat, "sqnr_db")
     if x.shape != x_hat.shape:
         raise ValueError(f"sqnr_db needs two arrays of one shape, got {x.shape} and {x_hat.shape}")
-    unit = np.max(np.abs(x - x_hat))  # divided out: 1e-200 is a float64, but its square is 0
-    if unit == 0:
-        return float("inf")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
+        unit = np.max(np.abs(x - x_hat))  # divided out: 1e-200 is a float64, but its square is 0
+        if unit == 0:
+            return float("inf")
         signal, noise = np.mean((x / unit) ** 2), np.mean(((x - x_hat) / unit) ** 2)
         return float(10 * np.log10(signal / noise)) if signal > 0 else float("-inf")
 
@@ -64,17 +64,19 @@ def error_budget(x: np.ndarray, qparams: QParams) -> ErrorBudget:
     (240.25, 0.0025)
     """
     x64 = _finite(x, "error_budget")
-    squared = (x64 - fake_quantize(x, qparams)) ** 2
     clipped = _clipped(x64, qparams)
-    rounding = float(np.sum(squared[~clipped]) / x64.size)
-    clipping = float(np.sum(squared[clipped]) / x64.size)
+    with np.errstate(under="ignore"):
+        squared = (x64 - fake_quantize(x, qparams)) ** 2
+        rounding = float(np.sum(squared[~clipped]) / x64.size)
+        clipping = float(np.sum(squared[clipped]) / x64.size)
     return ErrorBudget(rounding, clipping, rounding + clipping)
 
 
 def _clipped(x: np.ndarray, qparams: QParams) -> np.ndarray:
-    scale, zero_point = qparams.aligned_to(x.shape)
-    q = np.rint(x / scale) + zero_point  # the code before saturation
-    return (q < qparams.qmin) | (q > qparams.qmax)
+    """Where x is over half a step outside, exactly: 18 bits times 24 fit a float64, so nothing is rounded."""
+    scale, zero_point = (p.astype(np.float64) for p in qparams.aligned_to(x.shape))
+    low, high = qparams.qmin - 0.5 - zero_point, qparams.qmax + 0.5 - zero_point
+    return (x < scale * low) | (x > scale * high)
 
 
 def _finite(x: object, where: str) -> np.ndarray:

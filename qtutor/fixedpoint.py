@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from qtutor.affine import QParams
-from qtutor.rounding import IntRange, real_array, round_half_away
-
-INT32 = np.iinfo(np.int32)
+from qtutor.affine import Frozen, QParams, along
+from qtutor.rounding import INT32, IntRange, integer, integers, real_array, round_half_away
 
 # (acc, multiplier) -> the int32 nearest to multiplier * acc, and 0 for 0; which one is near enough,
 # engines disagree
@@ -17,7 +15,7 @@ Multiply = Callable[[np.ndarray, Any], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class FixedPointMultiplier:
+class FixedPointMultiplier(Frozen):
     """The real number mantissa * 2**-31 * 2**-shift, to multiply int32 accumulators by.
 
     mantissa  2**30 <= mantissa < 2**31, or 0: the number 0.5 <= mantissa * 2**-31 < 1; stored as int32
@@ -39,20 +37,16 @@ class FixedPointMultiplier:
     shift: np.ndarray
 
     def __post_init__(self) -> None:
-        mantissa, shift = _int32(self.mantissa, "mantissa"), _int32(self.shift, "shift")
+        mantissa = integers(self.mantissa, 0, INT32.max, "mantissa")
+        shift = integers(self.shift, -30, 31, "shift")
         if not ((mantissa == 0) | (mantissa >= 2**30)).all():
             raise ValueError(f"mantissa must be 0 or 2**30..2**31 - 1, got {self.mantissa}")
-        if not ((shift >= -30) & (shift <= 31)).all():
-            raise ValueError(f"shift must lie in -30..31, got {self.shift}")
         if mantissa.shape != shift.shape or mantissa.ndim > 1 or mantissa.size == 0:
             raise ValueError(
                 f"mantissa and shift must both have shape () or (channels,), "
                 f"got {mantissa.shape} and {shift.shape}"
             )
-        for name, value in {"mantissa": mantissa, "shift": shift}.items():
-            stored = value.astype(np.int32)
-            stored.setflags(write=False)
-            object.__setattr__(self, name, stored)
+        self._keep(mantissa=mantissa.astype(np.int32), shift=shift.astype(np.int32))
 
     @property
     def real(self) -> np.ndarray:
@@ -103,8 +97,9 @@ def rounding_doubling_high_multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     >>> rounding_doubling_high_multiply(np.int32([100, 3, -3]), np.int32(2**30))
     array([50,  2, -1], dtype=int32)
     """
-    a, b = _int32(a, "a"), _int32(b, "b")
-    return _saturate_int32((a * b + 2**30) >> 31)
+    where = "rounding_doubling_high_multiply"
+    a, b = _int32(a, f"a of {where}"), _int32(b, f"b of {where}")
+    return _saturate_int32((np.multiply(a, b, dtype=np.int64) + 2**30) >> 31)
 
 
 def rounding_right_shift(x: np.ndarray, shift: np.ndarray | int) -> np.ndarray:
@@ -118,9 +113,8 @@ def rounding_right_shift(x: np.ndarray, shift: np.ndarray | int) -> np.ndarray:
     >>> rounding_right_shift(np.int32([5, 6, 7, -5, -6, -7]), 2)
     array([ 1,  2,  2, -1, -2, -2], dtype=int32)
     """
-    x, shift = _int32(x, "x"), _int32(shift, "shift")
-    if not ((shift >= 0) & (shift <= 31)).all():
-        raise ValueError(f"rounding_right_shift needs a shift of 0..31 bits, got {shift}")
+    x = _int32(x, "x of rounding_right_shift").astype(np.int64)
+    shift = integers(shift, 0, 31, "shift of rounding_right_shift").astype(np.int64)
     return _saturate_int32(np.sign(x) * ((np.abs(x) + _half(shift)) >> shift))
 
 
@@ -139,7 +133,7 @@ def multiply_double_rounding(acc: np.ndarray, multiplier: FixedPointMultiplier) 
     array([-2,  0,  1,  2,  2], dtype=int32)
     """
     acc, mantissa, shift = _factors(acc, multiplier, "multiply_double_rounding")
-    high = rounding_doubling_high_multiply(_shifted_left(acc, shift), mantissa)
+    high = rounding_doubling_high_multiply(shifted_left(acc, np.maximum(-shift, 0)), mantissa)
     return rounding_right_shift(high, np.maximum(shift, 0))
 
 
@@ -153,9 +147,9 @@ def multiply_half_up(acc: np.ndarray, multiplier: FixedPointMultiplier) -> np.nd
     array([-1,  0,  1,  2,  2], dtype=int32)
     """
     acc, mantissa, shift = _factors(acc, multiplier, "multiply_half_up")
-    high = rounding_doubling_high_multiply(_shifted_left(acc, shift), mantissa).astype(np.int64)
+    high = rounding_doubling_high_multiply(shifted_left(acc, np.maximum(-shift, 0)), mantissa)
     right = np.maximum(shift, 0)
-    return _saturate_int32((high + _half(right)) >> right)
+    return _saturate_int32((high.astype(np.int64) + _half(right)) >> right)
 
 
 def multiply_single_rounding(acc: np.ndarray, multiplier: FixedPointMultiplier) -> np.ndarray:
@@ -188,13 +182,13 @@ def multiply_float(acc: np.ndarray, multiplier: float | np.ndarray) -> np.ndarra
     >>> multiply_float(np.int32([-6, -1, 1, 5, 6]), 0.25)
     array([-2,  0,  0,  1,  2], dtype=int32)
     """
-    acc = _int32(acc, "acc")
+    acc = _int32(acc, "acc of multiply_float")
     with np.errstate(over="ignore", under="ignore"):
         real = real_array(multiplier, "multiply_float")
         M = real.astype(np.float32)
         if not ((real >= 0) & np.isfinite(M)).all():
             raise ValueError(f"multiply_float needs 0 <= M, finite as float32, got {multiplier}")
-        whole = np.rint(acc.astype(np.float32) * _along_the_last_axis(M, acc))
+        whole = np.rint(acc.astype(np.float32) * along(M, -1, acc.shape))
     return _saturate_int32(whole.astype(np.float64))  # 2**31 - 1 is no float32
 
 
@@ -217,7 +211,7 @@ def requantize(
     clamp       codes to saturate at instead of to.qmin..to.qmax, for a fused activation: a ReLU is
                 IntRange(zero_point, qmax), since real 0 has that code
 
-    Returns codes of acc's shape and of the dtype `to.to.dtype`.
+    Returns codes of acc's shape and of the dtype `to.codes.dtype`.
     Raises TypeError for floats in acc, ValueError where acc leaves int32 or shapes do not fit.
     Source: Jacob et al. 2018, arXiv:1712.05877, equation (7) and section 2.4.
 
@@ -233,38 +227,25 @@ def requantize(
         raise ValueError(f"requantize needs a per-tensor map, got one with axis={to.axis}")
     if clamp is not None and not to.qmin <= clamp.qmin < clamp.qmax <= to.qmax:
         raise ValueError(f"clamp {clamp} is outside qmin..qmax = {to.qmin}..{to.qmax}")
-    acc = _int32(acc, "acc")
+    acc, axis = _int32(acc, "acc of requantize").astype(np.int64), integer(axis, "axis of requantize")
     if axis == -1:
         y = multiply(acc, multiplier)
     else:
         y = np.moveaxis(multiply(np.moveaxis(acc, axis, -1), multiplier), -1, axis)
-    limits, Z = clamp or to.to, to.zero_point
+    limits, Z = clamp or to.codes, to.zero_point
     # saturated before the zero-point is added, which could take an int32 past its end
-    y = np.clip(_fits_int32(y, "the result of multiply"), limits.qmin - Z, limits.qmax - Z)
-    return (y + Z).astype(to.to.dtype)
+    y = np.clip(_int32(y, "the result of multiply"), limits.qmin - Z, limits.qmax - Z)
+    return (y + Z).astype(to.codes.dtype)
 
 
 def _int32(x: object, name: str) -> np.ndarray:
-    """x as int64, in which sums and products of two int32 do not wrap, once it is known to fit int32."""
-    return _fits_int32(x, name).astype(np.int64)
-
-
-def _fits_int32(x: object, name: str) -> np.ndarray:
     """x as int32, or as int64 where its dtype is wider, once it is known to fit int32."""
-    array = np.asarray(x)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
-    if np.can_cast(array.dtype, np.int32):  # every value fits
-        return array.astype(np.int32, copy=False)
-    if array.size and not (INT32.min <= array.min() and array.max() <= INT32.max):
-        raise ValueError(f"{name} must fit int32, got {array.min()}..{array.max()}")
-    return array.astype(np.int64, copy=False)
+    array = integers(x, INT32.min, INT32.max, name)
+    return array.astype(np.int32 if np.can_cast(array.dtype, np.int32) else np.int64, copy=False)
 
 
 def _saturate_int32(x: np.ndarray) -> np.ndarray:
-    q = np.empty_like(x, np.int32)
-    np.clip(x, INT32.min, INT32.max, out=q, casting="unsafe")
-    return q
+    return np.asarray(np.clip(x, INT32.min, INT32.max, out=np.empty_like(x, np.int32), casting="unsafe"))
 
 
 def _half(shift: np.ndarray) -> np.ndarray:
@@ -272,22 +253,15 @@ def _half(shift: np.ndarray) -> np.ndarray:
     return (np.ones_like(shift) << shift) >> 1
 
 
-def _shifted_left(acc: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    return _saturate_int32(np.left_shift(acc, np.maximum(-shift, 0), dtype=np.int64))
+def shifted_left(x: np.ndarray, bits: np.ndarray | int) -> np.ndarray:
+    """x * 2**bits, saturated at int32, for x in int32 and bits in 0..31."""
+    return _saturate_int32(np.left_shift(x, bits, dtype=np.int64))
 
 
 def _factors(acc: object, multiplier: object, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """acc, mantissa and shift, to be multiplied and shifted as int64."""
     if not isinstance(multiplier, FixedPointMultiplier):
         raise TypeError(f"{where} needs a FixedPointMultiplier (quantize_multiplier), got {multiplier!r}")
-    q = _fits_int32(acc, "acc")
-    mantissa, shift = (
-        _along_the_last_axis(part, q).astype(np.int64) for part in (multiplier.mantissa, multiplier.shift)
-    )
-    return q, mantissa, shift
-
-
-def _along_the_last_axis(values: np.ndarray, acc: np.ndarray) -> np.ndarray:
-    if values.ndim and (values.ndim > 1 or acc.shape[-1:] != values.shape):
-        raise ValueError(f"multipliers of shape {values.shape} do not fit the last axis of acc, {acc.shape}")
-    return values
+    q = _int32(acc, f"acc of {where}")
+    mantissa = along(multiplier.mantissa, -1, q.shape).astype(np.int64)
+    return q, mantissa, multiplier.shift.astype(np.int64)

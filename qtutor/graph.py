@@ -397,7 +397,7 @@ def run(
     >>> tensors["logits"].dtype, tensors["logits"].argmax(axis=1)
     (dtype('int8'), array([0, 1, 2, 3, 4]))
     """
-    q = check_codes(q, network.input.to, "run")
+    q = check_codes(q, network.input.codes, "run")
     if q.ndim == 0 or q.shape[1:] != network.graph.input_shape:
         raise ValueError(f"run needs codes of shape (n, *{network.graph.input_shape}), got {q.shape}")
     if len(q) > IMAGES_AT_ONCE:

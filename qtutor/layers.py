@@ -1,18 +1,18 @@
 """A network that runs on integers alone: codes in, codes out, layer by layer.  Notebook 07."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
-from qtutor.affine import QParams, QTensor, check_codes, choose_qparams, quantize
-from qtutor.fixedpoint import INT32, Multiply, quantize_multiplier, requantize
-from qtutor.matmul import integer_matmul
-from qtutor.rounding import INT8, IntRange, real_array, round_half_even
+from qtutor.affine import Frozen, QParams, QTensor, check_codes, choose_qparams, quantize
+from qtutor.fixedpoint import Multiply, quantize_multiplier, requantize
+from qtutor.matmul import checked_factors, integer_matmul
+from qtutor.rounding import INT8, INT32, IntRange, flag, integer, plain, real_array, round_half_even
 
 SMALLEST_CHANNEL = 1e-3  # no scale of a weight channel is below this share of the layer's largest
-SIXTEEN_BITS = IntRange(-(2**15), 2**16 - 1)
 SPARE_BITS = 20  # that QAdd works with, as LiteRT does
 
 # (q1, q2, zero_point1, zero_point2) -> int32 accumulators of (q1 - Z1) @ (q2 - Z2), as integer_matmul
@@ -32,7 +32,7 @@ def fold_batch_norm(
 
     weight                       real, (out_channels, ...), of a convolution without a bias
     gamma, beta, mean, variance  real, (out_channels,), else ValueError, of the batch norm
-                                 gamma * (y - mean) / sqrt(variance + epsilon) + beta
+                                 gamma * (y - mean) / sqrt(variance + epsilon) + beta, all finite
 
     Source: Jacob et al. 2018, arXiv:1712.05877, section 3.2 and equation (14).
 
@@ -40,18 +40,23 @@ def fold_batch_norm(
     >>> fold_batch_norm(np.array([[3.0]]), 2 * one, 5 * one, 7 * one, 3 * one, epsilon=1.0)
     (array([[3.]]), array([-2.]))
     """
-    weight, *rows = (
-        np.asarray(real_array(x, "fold_batch_norm"), np.float64)
-        for x in (weight, gamma, beta, mean, variance)
+    weight, gamma, beta, mean, variance, one = (
+        real_array(x, "fold_batch_norm").astype(np.float64)
+        for x in (weight, gamma, beta, mean, variance, epsilon)
     )
-    if any(row.shape != weight.shape[:1] for row in rows) or not (rows[3] + epsilon > 0).all():
-        raise ValueError(
-            f"fold_batch_norm needs four arrays of shape {weight.shape[:1]} and variance + epsilon > 0, "
-            f"got shapes {[row.shape for row in rows]} and variance {variance}"
-        )
-    gamma, beta, mean, variance = rows
-    gain = gamma / np.sqrt(variance + epsilon)
-    return (weight.T * gain).T, beta - gain * mean
+    shapes = [x.shape for x in (gamma, beta, mean, variance, one)]
+    with np.errstate(all="ignore"):
+        deviation = np.sqrt(variance + one)
+        if shapes != [*[weight.shape[:1]] * 4, ()] or not (deviation > 0).all():
+            raise ValueError(
+                f"fold_batch_norm needs four arrays of shape {weight.shape[:1]} and variance + epsilon > 0, "
+                f"got shapes {shapes}, variance {variance} and epsilon {epsilon}"
+            )
+        gain = gamma / deviation
+        folded, bias = (weight.T * gain).T, beta - gain * mean
+    if not (np.isfinite(folded).all() and np.isfinite(bias).all()):
+        raise ValueError("fold_batch_norm needs finite numbers that stay so: its result is not finite")
+    return folded, bias
 
 
 def weight_qparams(weight: np.ndarray, to: IntRange = INT8, *, per_channel: bool = True) -> QParams:
@@ -70,8 +75,10 @@ def weight_qparams(weight: np.ndarray, to: IntRange = INT8, *, per_channel: bool
     magnitude = np.abs(real_array(weight, "weight_qparams").astype(np.float64))
     if magnitude.ndim < 2 or magnitude.size == 0:
         raise ValueError(f"weight_qparams needs weights (out_channels, ...), got shape {magnitude.shape}")
+    per_channel = flag(per_channel, "per_channel")
     limit = magnitude.max(axis=tuple(range(1, magnitude.ndim)) if per_channel else None)
-    limit = np.maximum(limit, SMALLEST_CHANNEL * limit.max())
+    with np.errstate(under="ignore"):
+        limit = np.maximum(limit, SMALLEST_CHANNEL * limit.max())
     return choose_qparams(-limit, limit, to, symmetric=True, axis=0 if per_channel else None)
 
 
@@ -79,17 +86,25 @@ def quantize_bias(bias: np.ndarray, input: QParams, weight: QParams) -> np.ndarr
     """The bias at scale input.scale * weight.scale, zero_point 0: int32 that joins the accumulator as it is.
 
     bias           real, (out_channels,)
-    input, weight  the maps of the layer's input, per-tensor, and of its weight
+    input, weight  the maps of the layer's input, per-tensor, and of its weight, per-tensor or with axis 0
 
-    Computed in float64, half to even.  Raises ValueError where a bias is NaN or leaves int32.
+    Computed in float64, half to even.  Raises ValueError where a bias is NaN or leaves int32, and where
+    shapes or axes do not fit.
     Source: Jacob et al. 2018, arXiv:1712.05877, section 2.4 and equation (11).
 
     >>> quantize_bias(np.array([1.0, -0.26]), QParams(0.5, 10), QParams([0.1, 0.01], [0, 0], axis=0))
     array([ 20, -52], dtype=int32)
     """
+    bias = real_array(bias, "quantize_bias").astype(np.float64)
+    fit = bias.ndim == 1 and weight.scale.shape in ((), bias.shape)
+    if not fit or input.axis is not None or weight.axis not in (None, 0):
+        raise ValueError(
+            f"quantize_bias needs a bias (out_channels,), a per-tensor input, and no weight axis but 0; "
+            f"got shapes {bias.shape}, {input.scale.shape}, {weight.scale.shape} and axis={weight.axis}"
+        )
     scale = input.scale.astype(np.float64) * weight.scale.astype(np.float64)
-    with np.errstate(over="ignore"):
-        q = round_half_even(real_array(bias, "quantize_bias").astype(np.float64) / scale)
+    with np.errstate(over="ignore", under="ignore"):
+        q = round_half_even(bias / scale)
     fits = (q >= INT32.min) & (q <= INT32.max)  # False for NaN
     if not fits.all():
         raise ValueError(
@@ -103,25 +118,19 @@ def integer_only_matmul(
 ) -> np.ndarray:
     """The accumulators of integer_matmul, int32, without a float to carry them.
 
-    q1, q2, zero_point1, zero_point2  integers of at most 16 bits, else TypeError or ValueError
+    q1, q2, zero_point1, zero_point2  as integer_matmul takes them; what it refuses is refused here too
 
-    Computed in int64; ValueError where an accumulator leaves int32.  NumPy has no BLAS for integers,
-    so this is slow: it is here to show that no float is needed.
+    Computed in int64, without BLAS, and so slowly: it is here to show that no float is needed.
 
     >>> integer_only_matmul(np.uint8([[10, 12]]), np.int8([[1], [3]]), 10)
     array([[6]], dtype=int32)
     """
-    q1, q2, Z1, Z2 = (
-        check_codes(q, SIXTEEN_BITS, "integer_only_matmul") for q in (q1, q2, zero_point1, zero_point2)
-    )
-    acc = (q1.astype(np.int64) - Z1) @ (q2.astype(np.int64) - Z2)
-    if acc.size and not (INT32.min <= acc.min() and acc.max() <= INT32.max):
-        raise ValueError(f"an accumulator passes int32: {acc.min()}..{acc.max()}")
-    return acc.astype(np.int32)
+    centred1, centred2, _ = checked_factors(q1, q2, zero_point1, zero_point2, "integer_only_matmul")
+    return (centred1.astype(np.int64) @ centred2.astype(np.int64)).astype(np.int32)
 
 
 @dataclass(frozen=True, eq=False)
-class _Weighted:
+class _Weighted(Frozen):
     """What QLinear and QConv2d share: q = saturate(M * (sum of (q - Z) * weight + bias) + Z_output)."""
 
     weight: QTensor
@@ -168,13 +177,12 @@ class _Weighted:
                 f"{name} needs weights (out_channels, ...), zero_point 0, per-tensor or with axis=0, got "
                 f"shape {q.shape}, zero_point {qparams.zero_point}, axis={qparams.axis}"
             )
-        bias = np.array(self.bias)
+        bias = plain(self.bias, f"the bias of {name}")
         if bias.dtype != np.int32 or bias.shape != q.shape[:1]:
             raise ValueError(
                 f"{name} needs an int32 bias of shape {q.shape[:1]}, got {bias.dtype}, {bias.shape}"
             )
-        bias.setflags(write=False)
-        object.__setattr__(self, "bias", bias)
+        self._keep(bias=bias)
         # no input whatsoever may drive an accumulator out of int32: then none of the sums below wraps
         sums = np.abs(q.astype(np.int64)).reshape(len(q), -1).sum(axis=1) * _largest(self.input)
         bound = int(np.max(sums + np.abs(bias.astype(np.int64))))
@@ -225,7 +233,7 @@ class QLinear(_Weighted):
 
     def accumulators(self, q: np.ndarray, accumulate: Accumulate = integer_matmul) -> np.ndarray:
         """int32 (n, out_features), at scale input.scale * weight.scale and zero_point 0."""
-        q = check_codes(q, self.input.to, "QLinear")
+        q = check_codes(q, self.input.codes, "QLinear")
         if q.ndim != 2 or q.shape[1] != self.weight.q.shape[1]:
             raise ValueError(f"QLinear needs codes (n, {self.weight.q.shape[1]}), got shape {q.shape}")
         return accumulate(q, self.weight.q.T, self.input.zero_point, 0) + self.bias
@@ -236,7 +244,7 @@ class QConv2d(_Weighted):
     """Convolution on codes: (n, in_channels, h, w) -> (n, out_channels, h', w').
 
     weight           codes (out_channels, in_channels / groups, kernel_h, kernel_w)
-    pad_code         what stands around the image; by default the input's zero_point, the code of real 0
+    pad_code         one integer, all around the image; by default the code of real 0, input.zero_point
     stride, padding  in pixels; padding is the width of the border
     groups           in how many groups the channels are cut, each of which sees itself alone:
                      as many as there are channels make the convolution depthwise
@@ -260,8 +268,10 @@ class QConv2d(_Weighted):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.pad_code is None:
-            object.__setattr__(self, "pad_code", int(self.input.zero_point))
-        check_codes(self.pad_code, self.input.to, "pad_code")
+            self._keep(pad_code=int(self.input.zero_point))
+        for name in ("pad_code", "stride", "padding", "groups"):
+            self._keep(**{name: integer(getattr(self, name), f"{name} of QConv2d")})
+        check_codes(self.pad_code, self.input.codes, "pad_code of QConv2d")
         if self.weight.q.ndim != 4 or min(self.stride, self.groups, self.padding + 1) < 1:
             raise ValueError(
                 f"QConv2d needs weights of 4 axes, stride and groups >= 1, padding >= 0, got shape "
@@ -272,12 +282,13 @@ class QConv2d(_Weighted):
 
     def accumulators(self, q: np.ndarray, accumulate: Accumulate = integer_matmul) -> np.ndarray:
         """int32 (n, out_channels, h', w'), at scale input.scale * weight.scale and zero_point 0."""
-        q = check_codes(q, self.input.to, "QConv2d")
+        # in the input's own dtype, since an array of another may be too narrow for pad_code
+        q = check_codes(q, self.input.codes, "QConv2d").astype(self.input.codes.dtype, copy=False)
         out_channels, seen, *kernel = self.weight.q.shape
         edges = [2 * self.padding + size - k for size, k in zip(q.shape[2:], kernel, strict=False)]
-        if q.ndim != 4 or q.size == 0 or q.shape[1] != self.groups * seen or min(edges) < 0:
+        if q.ndim != 4 or 0 in q.shape[1:] or q.shape[1] != self.groups * seen or min(edges) < 0:
             raise ValueError(
-                f"QConv2d needs codes (n, {self.groups * seen}, h, w), n >= 1, with the padding at least as "
+                f"QConv2d needs codes (n, {self.groups * seen}, h, w), with the padding at least as "
                 f"large as the kernel {kernel}, got shape {q.shape}"
             )
         # axes: channel, row, column, image; with the images last, NumPy's inner loops are long
@@ -287,14 +298,14 @@ class QConv2d(_Weighted):
         windows = windows[:, :: self.stride, :: self.stride].transpose(0, 4, 5, 1, 2, 3)
         # two matrices for each group: a row is an output channel, a column what one output pixel sees
         rows = self.weight.q.reshape(self.groups, out_channels // self.groups, -1)
-        columns = windows.reshape(self.groups, rows.shape[-1], -1)
+        columns = windows.reshape(self.groups, rows.shape[-1], math.prod(windows.shape[3:]))
         acc = accumulate(rows, columns, 0, self.input.zero_point)
         acc = acc.reshape(out_channels, *windows.shape[3:]) + self.bias.reshape(-1, 1, 1, 1)
         return acc.transpose(3, 0, 1, 2)
 
 
 @dataclass(frozen=True, eq=False)
-class QAdd:
+class QAdd(Frozen):
     """Sum of two tensors of one shape, each with its map.
 
     left, right, output                the maps, per-tensor
@@ -327,12 +338,13 @@ class QAdd:
         return cls(left, right, output, *multipliers)
 
     def __post_init__(self) -> None:
+        self._keep()
         largest = max(_largest(self.left), _largest(self.right))
         if largest << SPARE_BITS > INT32.max:
             raise ValueError(f"QAdd needs |q - zero_point| below 2**11, but its maps allow {largest}")
 
     def __call__(self, q1: np.ndarray, q2: np.ndarray, *, multiply: Multiply) -> np.ndarray:
-        q1, q2 = check_codes(q1, self.left.to, "QAdd"), check_codes(q2, self.right.to, "QAdd")
+        q1, q2 = check_codes(q1, self.left.codes, "QAdd"), check_codes(q2, self.right.codes, "QAdd")
         if q1.shape != q2.shape:
             raise ValueError(f"QAdd needs two tensors of one shape, got {q1.shape} and {q2.shape}")
         y1 = multiply((q1.astype(np.int32) - self.left.zero_point) << SPARE_BITS, self.left_multiplier)
@@ -341,7 +353,7 @@ class QAdd:
 
 
 @dataclass(frozen=True, eq=False)
-class QAveragePool:
+class QAveragePool(Frozen):
     """Mean over height and width of codes: (n, channels, h, w) -> (n, channels).
 
     input, output  the maps, per-tensor
@@ -363,15 +375,17 @@ class QAveragePool:
     def from_qparams(cls, input: QParams, output: QParams, *, count: int) -> Self:
         """The layer for images of `count` pixels."""
         s1, s2 = (qparams.scale.astype(np.float64) for qparams in (input, output))
-        return cls(input, output, count, quantize_multiplier(s1 / count / s2))
+        pixels = max(integer(count, "count of QAveragePool"), 1)  # 0 and less: the constructor's refusal
+        return cls(input, output, count, quantize_multiplier(s1 / pixels / s2))
 
     def __post_init__(self) -> None:
+        self._keep(count=integer(self.count, "count of QAveragePool"))
         limit = INT32.max // _largest(self.input)
         if not 1 <= self.count <= limit:
             raise ValueError(f"QAveragePool needs a count of 1..{limit} pixels, got {self.count}")
 
     def __call__(self, q: np.ndarray, *, multiply: Multiply) -> np.ndarray:
-        q = check_codes(q, self.input.to, "QAveragePool")
+        q = check_codes(q, self.input.codes, "QAveragePool")
         if q.ndim != 4 or q.shape[2] * q.shape[3] != self.count:
             raise ValueError(
                 f"QAveragePool needs codes (n, channels, h, w), h * w = {self.count}, got {q.shape}"

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 Rounding = Callable[[np.ndarray], np.ndarray]
+INT32 = np.iinfo(np.int32)  # what an accumulator may be
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,7 @@ class IntRange:
 
     def __post_init__(self) -> None:
         for name in ("qmin", "qmax"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-                raise TypeError(f"IntRange needs integers, got {name}={value!r}")
-            object.__setattr__(self, name, int(value))
+            object.__setattr__(self, name, integer(getattr(self, name), f"{name} of IntRange"))
         if not -(2**15) <= self.qmin < self.qmax <= 2**16 - 1:
             raise ValueError(
                 f"IntRange needs -32768 <= qmin < qmax <= 65535, got qmin={self.qmin}, qmax={self.qmax}"
@@ -54,14 +53,36 @@ def int_range(bits: int, *, signed: bool = True, narrow: bool = False) -> IntRan
 
     A narrow range gives up the lowest code, which leaves a signed range symmetric about 0:
     then -q exists for every q, and products stay clear of (-128) * (-128).
+    Raises ValueError for other bits, TypeError where `signed` or `narrow` is neither True nor False.
 
     >>> int_range(4), int_range(8, narrow=True), int_range(2, signed=False)
     (IntRange(qmin=-8, qmax=7), IntRange(qmin=-127, qmax=127), IntRange(qmin=0, qmax=3))
     """
-    if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or not 2 <= bits <= 16:
+    if not is_integer(bits) or not 2 <= bits <= 16:
         raise ValueError(f"bits must be an integer from 2 to 16, got {bits!r}")
+    bits = int(bits)  # 2**8 of a NumPy integer may be 0
+    signed, narrow = flag(signed, "signed"), flag(narrow, "narrow")
     qmin, qmax = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     return IntRange(qmin + narrow, qmax)
+
+
+def is_integer(value: object) -> bool:
+    """Whether value is one integer, of Python or NumPy; True and False are none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def integer(value: Any, name: str) -> int:
+    """value as a Python integer: NumPy's wrap, np.uint8(200) + np.uint8(100) is 44."""
+    if not is_integer(value):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    return int(value)
+
+
+def flag(value: object, name: str) -> bool:
+    """value as a Python bool: bits where a choice of two belongs would be as good as True."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 INT8 = int_range(8)
@@ -77,7 +98,7 @@ def round_half_even(x: np.ndarray) -> np.ndarray:
     >>> round_half_even(np.array([-1.5, -0.5, 0.5, 1.5, 2.5])).tolist()
     [-2.0, -0.0, 0.0, 2.0, 2.0]
     """
-    return np.rint(floats(x, "round_half_even"))
+    return np.rint(plain(x, "round_half_even", "f", "floats"))  # as a float, 2**53 + 1 would be 2**53
 
 
 def round_half_away(x: np.ndarray) -> np.ndarray:
@@ -92,7 +113,7 @@ def round_half_away(x: np.ndarray) -> np.ndarray:
     >>> float(round_half_away(np.array(0.49999999999999994)))
     0.0
     """
-    x = floats(x, "round_half_away")
+    x = plain(x, "round_half_away", "f", "floats")
     whole = np.trunc(x)
     with np.errstate(invalid="ignore"):  # inf - inf is NaN, and NaN >= 0.5 is False: inf stays inf
         return whole + np.copysign(np.abs(x - whole) >= 0.5, x).astype(x.dtype)
@@ -112,12 +133,13 @@ def saturate(x: np.ndarray, to: IntRange) -> np.ndarray:
     Traceback (most recent call last):
     ValueError: saturate needs whole numbers, got 0.5: round before saturating
     """
-    x = real_array(x, "saturate")
+    x = plain(x, "saturate")
     if x.dtype.kind == "f":
         broken = x != np.rint(x)  # NaN is not equal to itself, so this finds it too
         if broken.any():
-            raise ValueError(f"saturate needs whole numbers, got {x[broken][0]}: round before saturating")
-    else:
+            raise ValueError(f"saturate needs whole numbers, got {x[broken][0]!s}: round before saturating")
+    x = real_array(x, "saturate")  # after the check: a longdouble may lose its fraction
+    if x.dtype.kind != "f":
         # compare as wide signed integers: qmin = -128 is no uint8, and 2**64 - 1 is no int64
         if x.dtype.kind == "u":
             x = np.minimum(x.astype(np.uint64), np.uint64(2**63 - 1))
@@ -125,19 +147,33 @@ def saturate(x: np.ndarray, to: IntRange) -> np.ndarray:
     return np.clip(x, to.qmin, to.qmax).astype(to.dtype)
 
 
-def floats(x: object, where: str) -> np.ndarray:
-    """x as an array of its own float dtype; NumPy would round 2**53 + 1 by making it a float first."""
+def plain(x: object, where: str, kinds: str = "", what: str = "") -> np.ndarray:
+    """x as a plain array in the machine's byte order, of these kinds of dtype, if any are given."""
+    for part in x if isinstance(x, (list, tuple)) else [x]:
+        if isinstance(part, np.ndarray) and hasattr(part, "mask"):  # which np.asarray would drop
+            raise TypeError(f"{where} takes no masked array: call its filled(value) or compressed() first")
     array = np.asarray(x)
-    if array.dtype.kind != "f":
-        raise TypeError(f"{where} needs floats, got dtype {array.dtype}")
-    return array
+    if kinds and array.dtype.kind not in kinds:
+        raise TypeError(f"{where} needs {what}, got dtype {array.dtype}")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def real_array(x: object, where: str) -> np.ndarray:
-    """x as an array of float32, float64 or integers (float16 is widened: it cannot hold 4097)."""
-    array = np.asarray(x)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{where} needs real numbers (float or integer dtype), got dtype {array.dtype}")
+    """x as an array of float32, float64 or integers; float16 becomes float32, longdouble float64."""
+    array = plain(x, where, "fiu", "real numbers (float or integer dtype)")
     if array.dtype.kind == "f" and array.dtype not in (np.float32, np.float64):
-        array = array.astype(np.float32 if array.dtype == np.float16 else np.float64)
+        with np.errstate(over="ignore", under="ignore"):
+            array = array.astype(np.float32 if array.dtype == np.float16 else np.float64)
+    return array
+
+
+def integers(x: object, low: int, high: int, where: str) -> np.ndarray:
+    """x as an array, once it is known to hold integers in low..high."""
+    array = plain(x, where, "iu", "integers")
+    stored = np.iinfo(array.dtype)
+    if array.size and not (low <= stored.min and stored.max <= high):  # else every value fits
+        smallest, largest = array.min(), array.max()
+        if not (low <= smallest and largest <= high):
+            got = smallest if smallest == largest else f"{smallest}..{largest}"
+            raise ValueError(f"{where} needs integers in {low}..{high}, got {got}")
     return array

@@ -27,7 +27,11 @@ from qtutor.tutorial.explorers.explorer import Explorer
 from qtutor.tutorial.explorers.svg import Drawing
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-TEXTS = [ROOT / "README.md", ROOT / "notebooks" / "questions.md", ROOT / "qtutor" / "data" / "README.md"]
+TEXTS = [
+    ROOT / "README.md",
+    ROOT / "notebooks" / "questions.md",
+    *sorted((ROOT / "qtutor" / "models").glob("*/README.md")),
+]
 
 NUMBER = r"(?<![\d.,-])\d{1,2}\.\d{1,2}(?!\d|\.\d)"  # of a section, an equation or an exercise
 NUMBERS = rf"\(?{NUMBER}\)?(?:(?:, | and | or | to )\(?{NUMBER}\)?)*"
@@ -305,7 +309,7 @@ def names(page: Page) -> Iterator[str]:
     for text in prose(page):
         for span in re.findall(r"`([^`\n]+)`", MATHS.sub(" ", text)):
             for file in re.findall(FILE, span):
-                folders = (page.path.parent, ROOT, ROOT / "qtutor", ROOT / "qtutor" / "data")
+                folders = (page.path.parent, ROOT, ROOT / "qtutor", ROOT / "qtutor" / "models" / "digits")
                 if file not in FOREIGN_FILES and not any((folder / file).exists() for folder in folders):
                     yield f"there is no file {file}"
             span = re.sub(rf"{FILE}|^(python3?|py|pip|uv|conda|git) .*", "", span)

@@ -14,7 +14,7 @@ X = np.random.default_rng(5).laplace(0.3, 1.0, (40, 50))
 def test_the_noise_from_running_sums_is_that_of_the_round_trip(bits, rmax):
     p = qt.choose_qparams(-2.0, rmax, qt.int_range(bits))
     slowly = np.mean((X - qt.fake_quantize(X, p)) ** 2)
-    assert noise_of(X)(float(p.scale), int(p.zero_point), p.to) == pytest.approx(slowly, rel=1e-5)
+    assert noise_of(X)(float(p.scale), int(p.zero_point), p.codes) == pytest.approx(slowly, rel=1e-5)
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])

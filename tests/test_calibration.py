@@ -3,6 +3,7 @@
 import logging
 import math
 import pickle
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -592,6 +593,56 @@ def test_impossible_percentiles_are_refused(percentile):
 def test_impossible_momenta_are_refused(momentum):
     with pytest.raises(ValueError, match=f"momentum must be over 0 and at most 1, got {momentum}"):
         MovingAverageMinMaxObserver(momentum)
+
+
+def test_settings_are_python_numbers_and_not_coarser_for_being_numpys():
+    x = np.random.default_rng(0).normal(size=5000)
+    for share in (np.float16(99.5), np.float32(99.5), np.uint8(99)):
+        coarse, fine = (PercentileObserver(s).observe(x) for s in (share, float(share)))
+        assert coarse.qparams().limits == fine.qparams().limits
+        coarse.merge(fine)
+    batches = np.array_split(x, 100)
+    slow, fine = (observe_all(MovingAverageMinMaxObserver(m), batches) for m in (np.float16(0.125), 0.125))
+    assert (slow.minimum, slow.maximum) == (fine.minimum, fine.maximum)
+    for axis in (np.uint8(1), np.int64(-1)):
+        observer = MinMaxObserver(axis).observe(x.reshape(50, 100))
+        assert type(observer.axis) is int and observer.minimum.shape == (100,)
+
+
+@pytest.mark.parametrize("axis", [True, 1.0, "0", [0]])
+def test_an_axis_is_one_integer_or_none(axis):
+    with pytest.raises(TypeError, match="axis, unless None, must be an integer, got"):
+        MinMaxObserver(axis)
+
+
+def test_an_axis_of_any_size_is_refused():
+    with pytest.raises(ValueError, match="axis 1000000000000000000000000000000 is not an axis of shape"):
+        MinMaxObserver(10**30).observe(np.ones((2, 3)))
+
+
+# --- memory
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", [*ALL, "min-max per channel"])
+def test_a_batch_is_observed_with_at_most_three_times_its_memory(name, dtype):
+    x = np.random.default_rng(0).normal(size=(1000, 1000)).astype(dtype)
+    for batch in (x, x.T, x[:, ::2], x[::-1]):
+        observer = MinMaxObserver(1) if name == "min-max per channel" else ALL[name]()
+        tracemalloc.start()
+        observer.observe(batch)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak <= 3 * batch.nbytes
+
+
+def test_the_blocks_of_a_long_batch_make_one_histogram():
+    x = np.random.default_rng(0).normal(size=(300, 701))
+    h = Histogram.of(x)
+    bins = np.floor(x / h.width).astype(int) - h.first
+    assert np.array_equal(h.counts, np.bincount(bins.ravel(), minlength=h.counts.size))
+    for same in (x.T, x[::-1, ::-1], np.asfortranarray(x), np.repeat(x, 2, axis=1)[:, ::2]):
+        assert np.array_equal(Histogram.of(same).counts, h.counts)
 
 
 # --- the moving average

@@ -482,11 +482,11 @@ class Fault(NamedTuple):
 PACKAGE_FAULTS = {
     "rounding, ties away from zero": Fault(
         "rounding",
-        'return np.rint(floats(x, "round_half_even"))',
+        'return np.rint(plain(x, "round_half_even", "f", "floats"))',
         "return np.copysign(np.floor(np.abs(x) + 0.5), x)",
     ),
     "rounding replaced by truncation": Fault(
-        "rounding", 'return np.rint(floats(x, "round_half_even"))', "return np.trunc(x)"
+        "rounding", 'return np.rint(plain(x, "round_half_even", "f", "floats"))', "return np.trunc(x)"
     ),
     "rounding half away made half even": Fault(
         "rounding",
@@ -513,8 +513,8 @@ PACKAGE_FAULTS = {
     ),
     "a range that need not hold 0": Fault(
         "affine",
-        "rmin, rmax = np.minimum(rmin, 0.0), np.maximum(rmax, 0.0)",
-        "rmin, rmax = rmin + 0.0, rmax + 0.0",
+        "rmin, rmax = np.minimum(low, 0.0), np.maximum(high, 0.0)",
+        "rmin, rmax = low + 0.0, high + 0.0",
     ),
     "the sign of rmin flipped in the zero-point": Fault(
         "affine", "to.qmin - round_half_even(", "to.qmin + round_half_even("
@@ -542,19 +542,19 @@ PACKAGE_FAULTS = {
         "calibration", "(P_log_P - P_log_Q) / N", "(P_log_Q - P_log_P) / N"
     ),
     "histograms merged on one grid": Fault(
-        "calibration", "(bins >> min(exponent - part.exponent, 63)) - first", "bins - part.first"
+        "calibration", "(bins >> min(h.exponent - part.exponent, 63)) - h.first", "bins - part.first"
     ),
     "decibels of amplitudes": Fault("error", "return float(10 * np.log10(", "return float(20 * np.log10("),
     "clipping counted as rounding": Fault(
         "error", "float(np.sum(squared[~clipped]) / x64.size)", "float(np.sum(squared) / x64.size)"
     ),
     "clipped below, uncounted": Fault(
-        "error", "return (q < qparams.qmin) | (q > qparams.qmax)", "return q > qparams.qmax"
+        "error", "return (x < scale * low) | (x > scale * high)", "return x > scale * high"
     ),
     "the second zero-point dropped": Fault(
         "matmul",
-        'centred2 = _centred(q2, zero_point2, "zero_point2")\n    largest',
-        "centred2 = _centred(q2, 0, '')\n    largest",
+        "_centred(q2, zero_point2, where, 2)",
+        "_centred(q2, 0, where, 2)",
     ),
     "the row term dropped": Fault("matmul", "row=integer_matmul(q1, Z2),", "row=0 * integer_matmul(q1, Z2),"),
     "an accumulator of 16 bits": Fault(
@@ -570,7 +570,9 @@ PACKAGE_FAULTS = {
     "a mantissa cut instead of rounded": Fault(
         "fixedpoint", "round_half_away(fraction * 2**31)", "np.trunc(fraction * 2**31)"
     ),
-    "a high half that is not rounded": Fault("fixedpoint", "(a * b + 2**30) >> 31", "(a * b) >> 31"),
+    "a high half that is not rounded": Fault(
+        "fixedpoint", "dtype=np.int64) + 2**30) >> 31", "dtype=np.int64)) >> 31"
+    ),
     "a shift that rounds down": Fault(
         "fixedpoint", "((np.abs(x) + _half(shift)) >> shift)", "(np.abs(x) >> shift)"
     ),
@@ -578,11 +580,11 @@ PACKAGE_FAULTS = {
         "fixedpoint", "dtype=np.int64) + _half(shift)) >> shift", "dtype=np.int64)) >> shift"
     ),
     "no zero-point in requantize": Fault(
-        "fixedpoint", "limits, Z = clamp or to.to, to.zero_point", "limits, Z = clamp or to.to, 0"
+        "fixedpoint", "limits, Z = clamp or to.codes, to.zero_point", "limits, Z = clamp or to.codes, 0"
     ),
     "a border of code 0": Fault("layers", "constant_values=self.pad_code", "constant_values=0"),
     "a batch norm folded without its mean": Fault(
-        "layers", "return (weight.T * gain).T, beta - gain * mean", "return (weight.T * gain).T, beta"
+        "layers", "(weight.T * gain).T, beta - gain * mean", "(weight.T * gain).T, beta"
     ),
     "a convolution that forgets the zero-point": Fault(
         "layers", "accumulate(rows, columns, 0, self.input.zero_point)", "accumulate(rows, columns, 0, 0)"
@@ -590,6 +592,9 @@ PACKAGE_FAULTS = {
     "a sum with the sign of a zero-point flipped": Fault(
         "layers", "q2.astype(np.int32) - self.right.zero_point", "q2.astype(np.int32) + self.right.zero_point"
     ),
+    "a float network without activations": Fault("graph", "return np.maximum(x, slope * x)", "return x"),
+    "a batch norm that keeps the mean": Fault("graph", "gamma * (x - mean) / np", "gamma * x / np"),
+    "a convolution that sees one pixel": Fault("graph", "np.asarray(sum(products))", "next(iter(products))"),
     "a leaky ReLU that does nothing": Fault(
         "layers", "np.minimum(acc, 0), negative_M)", "np.minimum(acc, 0), M)"
     ),

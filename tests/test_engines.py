@@ -269,8 +269,10 @@ HALF = np.float32(0.5)
 @pytest.mark.parametrize(
     ("words", "call"),
     {
-        "a of MatMulInteger needs integer codes, got dtype f": lambda: onnx.matmul_integer(REALS, CODES.T),
-        "codes in -32768..65535, got 1..70000": lambda: onnx.matmul_integer(np.int32([[1, 70000]]), CODES.T),
+        "a of MatMulInteger needs integers, got dtype f": lambda: onnx.matmul_integer(REALS, CODES.T),
+        "needs integers in -32768..65535, got 1..70000": lambda: onnx.matmul_integer(
+            np.int32([[1, 70000]]), CODES.T
+        ),
         r"shapes \(1, 2\) and \(1, 2\) cannot be multiplied": lambda: onnx.matmul_integer(CODES, CODES),
         r"x_zero_point must be one number, got shape \(3,\)": lambda: onnx.conv_integer(
             np.ones((1, 3, 4), np.int8), np.ones((1, 3, 2), np.int8), [1, 2, 3]
@@ -298,9 +300,9 @@ HALF = np.float32(0.5)
             np.ones(2), 1.0, 0, INT8
         ),
         "needs floats, got dtype int8": lambda: onnx.quantize_linear(CODES, HALF, 0, INT8),
-        "DequantizeLinear must be integers": lambda: onnxruntime.dequantize_linear(REALS, HALF),
+        "DequantizeLinear needs integers, got": lambda: onnxruntime.dequantize_linear(REALS, HALF),
         "needs an element, got shape": lambda: onnx.dynamic_quantize_linear(np.float32([])),
-        "a of MatMulInteger without VNNI needs codes in 0..255, got -1..-1": lambda: (
+        "a of MatMulInteger without VNNI needs integers in 0..255, got -1": lambda: (
             onnxruntime.matmul_integer_without_vnni(np.int8([[-1]]), np.int8([[1]]))
         ),
         "x of quantize_per_tensor must be float32": lambda: torch.quantize_per_tensor([1.0], 1.0, 0, INT8),

@@ -64,6 +64,20 @@ def test_a_value_is_clipped_from_half_a_step_beyond_the_limits():
     assert clipped_fraction(np.array([[-1e9], [1e9]]), qparams) == 1.0
 
 
+@pytest.mark.parametrize("to", [INT8, UINT8, INT4, int_range(8, narrow=True), int_range(16)])
+@pytest.mark.parametrize("scale", [1.0, 0.1, 2.0**-149, 1e-3])
+def test_exactly_half_a_step_outside_is_not_clipped_whatever_the_parity(to, scale):
+    for zero_point in {to.qmin, to.qmin + 1, 3, to.qmax - 1, to.qmax}:
+        qparams = QParams(scale, zero_point, to)
+        S = float(qparams.scale)  # 24 bits: the products below are exact in float64
+        ends = np.array([(to.qmin - 0.5 - zero_point) * S, (to.qmax + 0.5 - zero_point) * S])
+        outside = np.nextafter(ends, [-np.inf, np.inf])
+        assert clipped_fraction(ends, qparams) == 0
+        assert clipped_fraction(outside, qparams) == 1
+        assert error_budget(ends, qparams).clipping == 0
+        assert error_budget(outside, qparams).rounding == 0
+
+
 def test_the_budget_puts_each_error_where_it_belongs():
     qparams = QParams(1.0, 0)  # limits -128 .. 127
     budget = error_budget(np.array([0.25, 130.0, -130.0, 5.0]), qparams)
@@ -145,6 +159,24 @@ def test_sqnr_does_not_depend_on_the_unit(x, unit):
     x_hat = x + np.cos(np.arange(x.size)).reshape(x.shape)
     assume(np.any(x))
     assert sqnr_db(x * unit, x_hat * unit) == pytest.approx(sqnr_db(x, x_hat), abs=1e-4)
+
+
+def test_the_callers_settings_change_no_measure():
+    x, x_hat = (
+        np.array([1e150, 1e-300, 5e-324, 0.0, -1e-200]),
+        np.array([1e150, -1e-300, 0.0, 5e-324, 1e-200]),
+    )
+    maps = [QParams(1.0, 0), QParams(1e33, 3), QParams(2.0**-149, -3)]
+    expected = [sqnr_db(x, x_hat), *(f(x, q) for q in maps for f in (clipped_fraction, error_budget))]
+    with np.errstate(all="raise"):
+        measured = [sqnr_db(x, x_hat), *(f(x, q) for q in maps for f in (clipped_fraction, error_budget))]
+        assert set(np.geterr().values()) == {"raise"}
+    assert measured == expected
+
+
+def test_big_endian_data_have_the_same_budget():
+    x = (np.arange(-127, 127, dtype=np.float32) + np.float32(0.5)) * np.float32(0.1)
+    assert error_budget(x.astype(">f4"), QParams(0.1, 0)) == error_budget(x, QParams(0.1, 0))
 
 
 # --- what is refused

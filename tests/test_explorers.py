@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -60,11 +61,18 @@ def extremes(name: str, control: ipywidgets.Widget) -> list:
             return [control.min, control.max]
 
 
+def corners(explorer: Explorer) -> list[dict]:
+    """Settings where every control stands at an extreme: all of them, or 64 drawn from all."""
+    every = list(itertools.product(*(extremes(*item) for item in explorer.controls.items())))
+    some = np.random.default_rng(64).permutation(len(every))[:64]
+    return [dict(zip(explorer.controls, every[k], strict=True)) for k in sorted(some)]
+
+
 EXPLORERS = {name: getattr(explorers, name)() for name in explorers.__all__}
 CORNERS = [
-    pytest.param(name, dict(zip(explorer.controls, values, strict=True)), id=f"{name}-{i}")
+    pytest.param(name, settings, id=f"{name}-{i}")
     for name, explorer in EXPLORERS.items()
-    for i, values in enumerate(itertools.product(*(extremes(*item) for item in explorer.controls.items())))
+    for i, settings in enumerate(corners(explorer))
 ]
 
 
@@ -129,10 +137,21 @@ def box(element: ElementTree.Element) -> tuple[float, float, float, float]:
     """Left, right, top and bottom of a text in DejaVu Sans, a wide font."""
     face = "DejaVuSans-Bold.ttf" if element.get("font-weight") else "DejaVuSans.ttf"
     size = float(element.get("font-size"))
-    wide = ImageFont.truetype(str(FONTS / face), 100).getlength(element.text) * size / 100
+    wide = length(face, element.text) * size
     x, y = float(element.get("x")), float(element.get("y"))
     left = x - {"start": 0, "middle": wide / 2, "end": wide}[element.get("text-anchor", "start")]
     return left, left + wide, y - 0.74 * size, y + 0.1 * size
+
+
+@cache
+def length(face: str, words: str) -> float:
+    """How long the words are, in letters of size 1."""
+    return font(face).getlength(words) / 100
+
+
+@cache
+def font(face: str) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(FONTS / face), 100)
 
 
 @pytest.mark.parametrize("name", EXPLORERS)

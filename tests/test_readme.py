@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import nbformat
@@ -47,6 +48,34 @@ def test_the_picture_is_what_the_explorer_draws():
 def test_every_relative_link_leads_somewhere():
     for target in re.findall(r"\]\(([^)]+)\)", README):
         assert re.match("https?:", target) or (ROOT / target).exists(), target
+
+
+def measured():
+    """The commit and the machine of the table of speed, which no test compares with a fresh run."""
+    (speed,) = re.findall(r"^### Speed\n(.*?)^#", README, re.M | re.S)
+    said = re.search(r"from one run at commit `([0-9a-f]{7,40})`, on one thread of (an? [^.]+)\.", speed)
+    assert said, "the section on speed does not say: from one run at commit `...`, on one thread of a ..."
+    return said.groups()
+
+
+def test_the_table_of_speed_says_of_which_commit_and_machine_it_is():
+    _, machine = measured()
+    assert re.search(r"AMD|Intel|Apple|ARM", machine), f"{machine} is no processor that one could look for"
+
+
+def test_the_commit_of_the_table_of_speed_is_in_the_history():
+    commit, _ = measured()
+
+    def git(*command):
+        return subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True)
+
+    try:
+        if git("rev-parse", "--is-shallow-repository").stdout.strip() != "false":
+            pytest.skip("the whole history is not here")
+    except FileNotFoundError:
+        pytest.skip("git is not installed")
+    assert git("merge-base", "--is-ancestor", commit, "HEAD").returncode == 0, f"{commit} is not before HEAD"
+    assert git("cat-file", "-e", f"{commit}:qtutor/bench.py").returncode == 0, f"{commit} has no benchmark"
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,36 @@ def test_rounding_equals_exact_fractions(data, dtype, rounding, exact):
     assert [int(value) for value in rounding(x)] == [exact(value) for value in x.tolist()]
 
 
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_bits_as_a_numpy_integer_make_the_same_range(dtype):
+    # 2**8 of a uint8 is 0, and 2**7 of an int8 is -128
+    for bits in range(2, 17):
+        for signed in (True, False):
+            for narrow in (True, False):
+                to = int_range(bits, signed=signed, narrow=narrow)
+                assert int_range(dtype(bits), signed=np.bool_(signed), narrow=np.bool_(narrow)) == to
+                assert type(to.qmin) is type(to.qmax) is int
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant <= 52, reason="a long double is a double here")
+def test_a_fraction_that_only_a_long_double_holds_is_a_fraction():
+    above = np.longdouble(3) + np.finfo(np.longdouble).eps * 2
+    assert np.float64(above) == 3
+    with pytest.raises(ValueError, match=r"saturate needs whole numbers, got 3\.0000"):
+        saturate(np.array([1, above]), INT8)
+    huge = np.finfo(np.longdouble).max
+    assert saturate(np.array([2, huge, -huge, np.inf], np.longdouble), INT8).tolist() == [2, 127, -128, 127]
+
+
 # --- what is refused, and what the error says
+
+
+@pytest.mark.parametrize("choice", [2, 1, 0, "no", None, 1.0, np.int8(1), np.array([True])])
+def test_a_choice_is_true_or_false(choice):
+    with pytest.raises(TypeError, match="signed must be True or False, got"):
+        int_range(8, signed=choice)
+    with pytest.raises(TypeError, match="narrow must be True or False, got"):
+        int_range(8, narrow=choice)
 
 
 @pytest.mark.parametrize("bits", [1, 0, -8, 17, 64, 8.0, "8", True, None])
@@ -188,9 +217,9 @@ def test_impossible_ranges_are_refused(qmin, qmax):
 
 @pytest.mark.parametrize("limit", [1.0, "1", True, None, np.float64(1)])
 def test_limits_that_are_no_integers_are_refused(limit):
-    with pytest.raises(TypeError, match=r"IntRange needs integers, got qmax="):
+    with pytest.raises(TypeError, match=r"qmax of IntRange must be an integer, got"):
         IntRange(0, limit)
-    with pytest.raises(TypeError, match=r"IntRange needs integers, got qmin="):
+    with pytest.raises(TypeError, match=r"qmin of IntRange must be an integer, got"):
         IntRange(limit, 9)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from qtutor.engines.processor import Array
-from qtutor.fixedpoint import INT32, rounding_doubling_high_multiply, rounding_right_shift
+from qtutor.fixedpoint import rounding_doubling_high_multiply, rounding_right_shift, shifted_left
 
 times: Any = rounding_doubling_high_multiply  # Q(m) times Q(n) is in Q(m + n)
 ONE_IN_Q0: Any = np.int32(2**31 - 1)  # 1 itself is one too many
@@ -22,15 +22,6 @@ EXP_OF_MINUS_POWERS = {  # exp(-2**power) in Q0
     3: 720401,
     4: 242,
 }
-
-
-def shifted_left(x: Array, bits: int) -> Array:
-    """x * 2**bits, saturated at int32.
-
-    >>> shifted_left(np.int32([3, -(2**30)]), 2).tolist()
-    [12, -2147483648]
-    """
-    return np.clip(x.astype(np.int64) << bits, INT32.min, INT32.max).astype(np.int32)
 
 
 def exp_of_negative(x: Array, integer_bits: int) -> Array:

@@ -93,7 +93,7 @@ def quantize(x: Array, output: QParams, *, kernels: Kernels) -> Array:
     """
     x = reals(x, "x of QUANTIZE")
     _check_maps("QUANTIZE", INT8, UINT8, INT16, output=output)
-    return kernels.quantize(x, output.scale, output.zero_point, output.to)
+    return kernels.quantize(x, output.scale, output.zero_point, output.codes)
 
 
 def requantize(x: QTensor, output: QParams, *, kernels: Kernels) -> Array:
@@ -107,7 +107,7 @@ def requantize(x: QTensor, output: QParams, *, kernels: Kernels) -> Array:
     """
     _check_maps("QUANTIZE", INT8, x=x.qparams)
     _check_maps("QUANTIZE", INT8, UINT8, output=output)
-    maps = (x.qparams.scale, x.qparams.zero_point, output.scale, output.zero_point, output.to)
+    maps = (x.qparams.scale, x.qparams.zero_point, output.scale, output.zero_point, output.codes)
     return kernels.requantize(x.q, *maps)
 
 
@@ -340,7 +340,7 @@ def _after_the_sum(
     activation: Activation,
 ) -> Array:
     """Codes from accumulators, whose channels are on the last axis."""
-    y = rule(acc, x.qparams.scale, w.qparams.scale, output.scale, output.zero_point, output.to)
+    y = rule(acc, x.qparams.scale, w.qparams.scale, output.scale, output.zero_point, output.codes)
     return _activated(y, activation, output, kernels)
 
 
@@ -387,20 +387,20 @@ def _windows(
 
 def _check_maps(where: str, *allowed: IntRange, **maps: QParams) -> None:
     for name, qparams in maps.items():
-        if qparams.axis is not None or qparams.to not in allowed:
+        if qparams.axis is not None or qparams.codes not in allowed:
             raise ValueError(
                 f"{where} needs {name} per-tensor with codes of {' or '.join(map(str, allowed))}, "
-                f"got axis={qparams.axis} and {qparams.to}"
+                f"got axis={qparams.axis} and {qparams.codes}"
             )
-        if qparams.to == INT16 and qparams.zero_point:
+        if qparams.codes == INT16 and qparams.zero_point:
             raise ValueError(f"{where} needs zero_point 0 for int16, got {qparams.zero_point} for {name}")
 
 
 def _check_weights(where: str, x: QTensor, w: QTensor, output: QParams, axis: int) -> None:
     _check_maps(where, INT8, x=x.qparams, output=output)
     qparams = w.qparams
-    if qparams.to != INT8 or qparams.axis not in (None, axis) or qparams.zero_point.any():
+    if qparams.codes != INT8 or qparams.axis not in (None, axis) or qparams.zero_point.any():
         raise ValueError(
             f"{where} needs w with codes of {INT8} and zero_point 0, per-tensor or with axis={axis}, got "
-            f"{qparams.to}, zero_point {qparams.zero_point}, axis={qparams.axis}"
+            f"{qparams.codes}, zero_point {qparams.zero_point}, axis={qparams.axis}"
         )

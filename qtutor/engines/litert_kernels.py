@@ -318,7 +318,7 @@ def reference_add(a: QTensor, b: QTensor, output: QParams) -> Array:
     >>> reference_add(*(QTensor(np.int8([q]), QParams(0.5, 0)) for q in (2, 3)), QParams(1.0, 10))
     array([13], dtype=int8)
     """
-    return saturate(added(a, b, output.scale) + output.zero_point, output.to)
+    return saturate(added(a, b, output.scale) + output.zero_point, output.codes)
 
 
 def optimized_add(a: QTensor, b: QTensor, output: QParams) -> Array:
@@ -329,7 +329,7 @@ def optimized_add(a: QTensor, b: QTensor, output: QParams) -> Array:
     array([-128,  127], dtype=int8)
     """
     y = added(a, b, output.scale) + output.zero_point
-    return saturate(np.where(in_tail(y, 16), y, y.astype(np.int16)), output.to)
+    return saturate(np.where(in_tail(y, 16), y, y.astype(np.int16)), output.codes)
 
 
 @silent
@@ -350,7 +350,7 @@ def xnnpack_add(a: QTensor, b: QTensor, output: QParams) -> Array:
     for operand, ratio in zip((a, b), ratios, strict=True):
         M = np.rint(np.ldexp(ratio, shift)).astype(np.int64)
         total = total + centred(operand.q, operand.qparams.zero_point) * M
-    return saturate((total >> shift) + output.zero_point, output.to)
+    return saturate((total >> shift) + output.zero_point, output.codes)
 
 
 @silent

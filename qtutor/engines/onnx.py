@@ -15,7 +15,6 @@ from qtutor.engines.processor import (
     bias_of,
     centred,
     convolution,
-    integers,
     matmul,
     reals,
     silent,
@@ -23,7 +22,7 @@ from qtutor.engines.processor import (
     to_int32,
     whole,
 )
-from qtutor.rounding import IntRange, floats, saturate
+from qtutor.rounding import INT32, IntRange, integers, plain, saturate
 
 # ---- what the standard fixes for every engine: layouts, and sums of integers -----------------------------
 
@@ -153,7 +152,7 @@ def quantize_linear(
     >>> quantize_linear(np.float32([0.5, 2.5, np.inf]), np.float32(1), -1, INT8)
     array([ -1,   1, 127], dtype=int8)
     """
-    x = floats(x, "x of QuantizeLinear")
+    x = plain(x, "x of QuantizeLinear", "f", "floats")
     scale, zero_point = (spread(p, x.shape, axis, block_size) for p in (scale, zero_point))
     steps = to_int32(np.rint(x / scale))
     return saturate(steps + np.asarray(zero_point).astype(np.int32), to)
@@ -171,8 +170,11 @@ def dequantize_linear(
     >>> dequantize_linear(np.int8([-1, 3]), np.float32(0.5), 1).tolist()
     [-1.0, 1.0]
     """
-    q, scale = np.asarray(q), floats(scale, "scale of DequantizeLinear")
-    q = (reals if q.dtype.kind == "f" else integers)(q, "DequantizeLinear")
+    q, scale = np.asarray(q), plain(scale, "scale of DequantizeLinear", "f", "floats")
+    if q.dtype.kind == "f":
+        q = reals(q, "DequantizeLinear")
+    else:
+        q = integers(q, INT32.min, INT32.max, "DequantizeLinear")
     S, Z = (spread(p, q.shape, axis, block_size) for p in (scale, zero_point))
     return ((single(q) - single(Z)) * S).astype(scale.dtype)
 
@@ -326,7 +328,7 @@ def quantize_linear_to_float(
     >>> quantize_linear_to_float(np.float32([1.0, 5.0, -100.0]), np.float32(1), FLOAT4_E2M1).tolist()
     [2, 6, 15]
     """
-    x = floats(x, "x of QuantizeLinear")
+    x = plain(x, "x of QuantizeLinear", "f", "floats")
     x = x / spread(scale, x.shape, axis, block_size)
     x = np.asarray(x + 0 if to == FLOAT4_E2M1 else x)
     positive = to.values[: to.values.size // 2]

@@ -18,13 +18,12 @@ from qtutor.engines.processor import (
     bias_of,
     centred,
     fused_multiply_add,
-    integers,
     reals,
     silent,
     single,
     to_int32,
 )
-from qtutor.rounding import INT8, UINT8, IntRange, saturate
+from qtutor.rounding import INT8, INT32, UINT8, IntRange, integers, saturate
 
 
 @silent
@@ -69,7 +68,7 @@ def dequantize_linear(
     >>> dequantize_linear(np.int32([2**24 + 1]), 0.5, 0).tolist()
     [8388608.0]
     """
-    q = integers(q, "DequantizeLinear")
+    q = integers(q, INT32.min, INT32.max, "DequantizeLinear")
     S, Z = (spread(p, q.shape, axis, block_size) for p in (scale, zero_point))
     return single(centred(q, Z)) * single(S)
 

@@ -6,10 +6,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from qtutor.affine import check_codes
-from qtutor.fixedpoint import INT32
-from qtutor.layers import SIXTEEN_BITS
-from qtutor.rounding import IntRange
+from qtutor.matmul import SIXTEEN_BITS
+from qtutor.rounding import INT32, IntRange, integers
 
 INT16 = IntRange(-32768, 32767)
 Array = np.ndarray
@@ -92,22 +90,9 @@ def whole(q: object, where: str) -> Array:
 
     >>> whole(np.float32([1, 2]), "x of ADD")
     Traceback (most recent call last):
-    TypeError: x of ADD needs integer codes, got dtype float32
+    TypeError: x of ADD needs integers, got dtype float32
     """
-    return check_codes(q, SIXTEEN_BITS, where)
-
-
-def integers(q: object, where: str) -> Array:
-    """q as an array, once it is known to be of an integer dtype that fits int32.
-
-    >>> integers(np.int64([1]), "q")
-    Traceback (most recent call last):
-    TypeError: q must be integers whose dtype fits int32, got dtype int64
-    """
-    array = np.asarray(q)
-    if array.dtype.kind not in "iu" or not np.can_cast(array.dtype, np.int32):
-        raise TypeError(f"{where} must be integers whose dtype fits int32, got dtype {array.dtype}")
-    return array
+    return integers(q, *SIXTEEN_BITS, where)
 
 
 def reals(x: object, where: str) -> Array:

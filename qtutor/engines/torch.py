@@ -28,8 +28,7 @@ from qtutor.engines.processor import (
     to_int32,
     whole,
 )
-from qtutor.fixedpoint import INT32
-from qtutor.rounding import INT8, UINT8, IntRange, saturate
+from qtutor.rounding import INT8, INT32, UINT8, IntRange, saturate
 
 
 @silent
@@ -383,13 +382,13 @@ def _after_the_sum(
     """Codes from accumulators; the channels are on the last axis."""
     b = bias_of(bias, np.float32, acc.shape[-1], "the bias of a layer of torch")
     scales = Scales(x.qparams.scale, w.qparams.scale, output.scale)
-    y = requantize(acc, b, scales, output.zero_point, output.to)
+    y = requantize(acc, b, scales, output.zero_point, output.codes)
     return np.maximum(y, output.zero_point.astype(y.dtype)) if relu else y
 
 
 def _check_layer(x: QTensor, w: QTensor, output: QParams, where: str) -> None:
     for name, qparams, to in (("x", x.qparams, UINT8), ("w", w.qparams, INT8), ("output", output, UINT8)):
-        if qparams.to != to or qparams.axis not in ((None, 0) if name == "w" else (None,)):
-            raise ValueError(f"{name} of {where} has codes {qparams.to}, axis={qparams.axis}: needs {to}")
+        if qparams.codes != to or qparams.axis not in ((None, 0) if name == "w" else (None,)):
+            raise ValueError(f"{name} of {where} has codes {qparams.codes}, axis={qparams.axis}: needs {to}")
     if w.qparams.zero_point.any():
         raise ValueError(f"w of {where} needs zero_point 0, got {w.qparams.zero_point}")

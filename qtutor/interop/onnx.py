@@ -23,10 +23,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qtutor.affine import QParams
 from qtutor.engines.onnxruntime import dequantize_linear, qlinear_add, quantize_linear
-from qtutor.fixedpoint import INT32, FixedPointMultiplier, Multiply
+from qtutor.fixedpoint import FixedPointMultiplier, Multiply
 from qtutor.graph import Add, Conv, Graph, Linear, Pool, QuantizedNetwork
 from qtutor.layers import SPARE_BITS, QAdd, QAveragePool, QConv2d, QLinear
-from qtutor.rounding import INT8
+from qtutor.rounding import INT8, INT32
 
 SPACE = np.array([2, 3], np.int64)  # the axes height and width
 OPSET, IR_VERSION = 21, 10  # of 2024: what is installed today reads them
@@ -258,7 +258,7 @@ def unfused_add(q1: np.ndarray, q2: np.ndarray, left: QParams, right: QParams, o
     """
     x1 = dequantize_linear(q1, left.scale, left.zero_point)
     x2 = dequantize_linear(q2, right.scale, right.zero_point)
-    return quantize_linear(x1 + x2, output.scale, output.zero_point, output.to)
+    return quantize_linear(x1 + x2, output.scale, output.zero_point, output.codes)
 
 
 def fused_add(q1: np.ndarray, q2: np.ndarray, left: QParams, right: QParams, output: QParams) -> np.ndarray:

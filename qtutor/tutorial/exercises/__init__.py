@@ -32,14 +32,19 @@ import copy
 import dataclasses
 import importlib
 import inspect
-import re
+import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from qtutor.tutorial.exercises.limit import OutOfTime, run_within
+from qtutor.tutorial.exercises.words import LARGE, show, show_apart
+
 __all__ = ["Choice", "Exercise", "Function", "Number", "check", "load", "verdict"]
+
+LIMIT = 20.0  # seconds that an answer may take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +89,16 @@ Exercise = Function | Number | Choice
 def check(name: str, answer: Any) -> None:
     """Print how `answer` does in exercise `name`, such as "2.1".
 
-    Raises ValueError when there is no such exercise. What is wrong with the answer is printed, not raised.
+    What is wrong with the answer is printed, not raised, whatever the answer does. One that has not ended
+    after 20 seconds is stopped, and the report says so. Python can stop it between two of its steps only, by
+    an error raised in it. So one long step outside of Python (`time.sleep(3600)`, a product of huge matrices)
+    and a loop whose `except:` takes every error run on in the background, which the report says, too. And a
+    step that lets nothing else run meanwhile (`3 ** 10**9`) also holds up `check`: there, restart the kernel.
+
+    Raises TypeError when the name is not a string, ValueError when there is no such exercise.
     """
+    if not isinstance(name, str):
+        raise TypeError(f'the name of an exercise is a string such as "0.2"; this is {show(name)}')
     exercises = load(name.partition(".")[0])
     if name not in exercises:
         raise ValueError(f"no exercise {name!r}; this chapter has {', '.join(exercises)}")
@@ -96,22 +109,37 @@ def load(chapter: str) -> Mapping[str, Exercise]:
     """The exercises of a chapter, "1" or "01", by name."""
     module = f"qtutor.tutorial.exercises.chapter{chapter:0>2}"
     try:
-        return importlib.import_module(module).EXERCISES
+        if chapter.isdecimal():
+            return importlib.import_module(module).EXERCISES
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
-        raise ValueError(f"no exercises for chapter {chapter!r}") from None
+    raise ValueError(f"no exercises for chapter {chapter!r}")
 
 
-def verdict(name: str, exercise: Exercise, answer: Any) -> tuple[bool, str]:
-    """Whether `answer` is correct, and the report that `check` prints."""
-    if isinstance(exercise, Function):
-        correct, report = _judge_function(exercise, answer)
-    elif isinstance(exercise, Number):
-        correct, report = _judge_number(exercise, answer)
-    else:
-        correct, report = _judge_choice(exercise, answer)
-    return correct, f"Exercise {name}: {report}"
+def verdict(name: str, exercise: Exercise, answer: Any, seconds: float = LIMIT) -> tuple[bool, str]:
+    """Whether `answer` is correct, and the report that `check` prints; `seconds` are all the time it has."""
+    mine: list = []  # what a function gave so far: if it does not end, the report tells on which input
+
+    def judge() -> tuple[bool, str]:
+        try:
+            with np.errstate(all="ignore"):
+                if isinstance(exercise, Function):
+                    return _judge_function(exercise, answer, mine)
+                if isinstance(exercise, Number):
+                    return _judge_number(exercise, answer)
+                return _judge_choice(exercise, answer)
+        except OutOfTime:
+            raise
+        except BaseException as error:  # an answer may hold an object that cannot be compared with another
+            return False, f"the answer cannot be compared: {show(error)}."
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a wrong answer may overflow or divide by zero: the report says so
+        judged, done, still_runs = run_within(seconds, judge, mine)
+    correct, report = judged or (False, _without_end(exercise, done, seconds, still_runs))
+    printable = report.encode(errors="backslashreplace").decode()  # halves of characters are not
+    return correct, f"Exercise {name}: {printable}"
 
 
 # --- one judge for each kind of exercise ---
@@ -119,15 +147,15 @@ def verdict(name: str, exercise: Exercise, answer: Any) -> tuple[bool, str]:
 UNTRIED = False, "not tried yet. Replace the ... and run the cell again."
 
 
-def _judge_function(exercise: Function, answer: Any) -> tuple[bool, str]:
+def _judge_function(exercise: Function, answer: Any, mine: list) -> tuple[bool, str]:
     if _untried(answer):
         return UNTRIED
     if not callable(answer):
-        return False, f"the answer must be a function; this is {_show(answer)}."
-    mine = [_run(answer, case) for case in exercise.cases]
+        return False, f"the answer must be a function; this is {show(answer)}."
+    mine.extend(_run(answer, case) for case in exercise.cases)
     if mine[0] is None:
         return False, "the function gives nothing back. It must end with return and the answer."
-    if _untried(mine[0]) or isinstance(mine[0], NotImplementedError):
+    if _untried(mine[0]) or _has_raised(mine[0], NotImplementedError):
         return UNTRIED
     right = [_run(exercise.expected, case) for case in exercise.cases]
     differences = [_difference(m, r, exercise.tolerance) for m, r in zip(mine, right, strict=True)]
@@ -135,11 +163,8 @@ def _judge_function(exercise: Function, answer: Any) -> tuple[bool, str]:
         return True, f"correct on {len(mine)} input{'s' * (len(mine) > 1)}."
 
     i = next(i for i, difference in enumerate(differences) if difference)
-    parameters = inspect.signature(exercise.expected).parameters
-    rows = {name: _show(case) for name, case in zip(parameters, exercise.cases[i], strict=False)}
-    rows["yours"], rows["expected"] = _show_apart(mine[i], right[i])
-    width = max(len(name) for name in rows)
-    table = "\n".join(f"  {name:{width}} = {text}" for name, text in rows.items())
+    yours, expected = show_apart(*(r.error if isinstance(r, _Raised) else r for r in (mine[i], right[i])))
+    table = _table(exercise, i, yours=yours, expected=expected)
 
     def matches(mistake: Callable) -> bool:
         wrong = [_run(mistake, case) for case in exercise.cases]
@@ -149,34 +174,70 @@ def _judge_function(exercise: Function, answer: Any) -> tuple[bool, str]:
     return False, f"not yet. Input {i + 1} of {len(mine)}, {differences[i]}:\n{table}{named}"
 
 
+def _table(exercise: Function, i: int, **results: str) -> str:
+    """A table of the arguments in case `i`, and of what came out."""
+    parameters = inspect.signature(exercise.expected).parameters
+    rows = {name: show(case) for name, case in zip(parameters, exercise.cases[i], strict=False)} | results
+    width = max(len(name) for name in rows)
+    return "\n".join(f"  {name:{width}} = {text}" for name, text in rows.items())
+
+
 def _judge_number(exercise: Number, answer: Any) -> tuple[bool, str]:
     if _untried(answer):
         return UNTRIED
-    if np.ndim(answer) != 0 or np.asarray(answer).dtype.kind not in "iuf":
-        return False, f"the answer must be a number; this is {_show(answer)}."
+    number: Any = answer[()] if isinstance(answer, np.ndarray) and answer.ndim == 0 else answer
+    if not isinstance(number, int | float | np.integer | np.floating) or isinstance(number, bool):
+        return False, f"the answer must be a number; this is {show(answer)}."
 
     def is_right(value: float) -> bool:
-        allowed = 0 if isinstance(value, int | np.integer) else exercise.tolerance * abs(value)
-        return bool(abs(float(answer) - value) <= allowed)
+        if isinstance(value, int | np.integer):
+            return bool(number == value)
+        near = float(number) if -1e300 < number < 1e300 else math.inf  # Python's integers have no end
+        return bool(abs(near - value) <= exercise.tolerance * abs(value))
 
     if is_right(exercise.expected()):
         return True, "correct."
     named = _name([words for words, mistake in exercise.mistakes.items() if is_right(mistake())])
-    return False, f"not yet; it is not {_show(answer)}.{named}"
+    return False, f"not yet; it is not {show(answer)}.{named}"
 
 
 def _judge_choice(exercise: Choice, answer: Any) -> tuple[bool, str]:
     if _untried(answer):
         return UNTRIED
-    violated = _run(exercise.violated, (answer,))
-    if isinstance(violated, TypeError | IndexError | KeyError):
-        return False, f"{_show(answer)} is not the kind of answer that is asked for."
-    if isinstance(violated, Exception):
-        return False, f"not yet. {_show(answer)} does not work: {violated}."
+    # to read an iterator, or a list that holds itself, may be one step without end, which nothing can stop
+    endless = isinstance(answer, Iterator) or _nests(answer, 8)
+    violated = _Raised(TypeError()) if endless else _run(exercise.violated, (answer,))
+    if _has_raised(violated, TypeError, IndexError, KeyError):
+        return False, f"{show(answer)} is not the kind of answer that is asked for."
+    if isinstance(violated, _Raised):
+        said = show(violated.error).partition(": ")[2]
+        return False, f"not yet. {show(answer)} does not work: {said}."
     return (True, "correct.") if violated is None else (False, f"not yet. {violated}")
 
 
+def _without_end(exercise: Exercise, done: int, seconds: float, still_runs: bool) -> str:
+    """The report on an answer that has not ended; `done` is how many inputs a function had finished."""
+    what = "function" if isinstance(exercise, Function) else "answer"
+    report = f"not yet. Your {what} has not ended after {seconds:g} s."
+    if still_runs:
+        report += " It cannot be stopped and still runs: once you have changed it, restart the kernel."
+    if isinstance(exercise, Function) and done < len(exercise.cases):
+        report += f" Input {done + 1} of {len(exercise.cases)}:\n{_table(exercise, done)}"
+    return report
+
+
 # --- what they share ---
+
+
+@dataclasses.dataclass(frozen=True)
+class _Raised:
+    """What a function gives that raises an error, which is not the same as to return one."""
+
+    error: BaseException
+
+
+def _has_raised(result: Any, *kinds: type[BaseException]) -> bool:
+    return isinstance(result, _Raised) and isinstance(result.error, kinds)
 
 
 def _untried(answer: Any) -> bool:
@@ -192,20 +253,23 @@ def _name(mistakes: list[str]) -> str:
 
 def _run(function: Callable, case: tuple) -> Any:
     """What `function` returns, or the error that it raises, on copies of the arguments in `case`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a wrong answer may overflow or divide by zero: the report says so
-        try:
-            return function(*copy.deepcopy(case))
-        except Exception as error:
-            return error
+    try:
+        result = function(*copy.deepcopy(case))
+        if isinstance(result, np.ndarray) and result.size <= LARGE:
+            result = result.copy()  # or the next call could write in it
+    except OutOfTime:
+        raise
+    except BaseException as error:  # also SystemExit and KeyboardInterrupt, where the answer raises them
+        return _Raised(error)
+    return result
 
 
 def _difference(mine: Any, right: Any, tolerance: float) -> str:
     """In a few words, how `mine` differs from `right`; "" when it does not."""
-    if isinstance(mine, Exception) or isinstance(right, Exception):
-        if isinstance(mine, Exception) and isinstance(right, Exception):
-            return "" if isinstance(mine, type(right)) else "the wrong kind of error"
-        return "an error" if isinstance(mine, Exception) else "no error where one is expected"
+    if isinstance(mine, _Raised) or isinstance(right, _Raised):
+        if isinstance(mine, _Raised) and isinstance(right, _Raised):
+            return "" if isinstance(mine.error, type(right.error)) else "the wrong kind of error"
+        return "an error" if isinstance(mine, _Raised) else "no error where one is expected"
     if dataclasses.is_dataclass(right):
         if type(mine) is not type(right):
             return f"not a {type(right).__name__}"
@@ -216,8 +280,11 @@ def _difference(mine: Any, right: Any, tolerance: float) -> str:
         pairs = zip(mine, right, strict=True)
         return next((found for m, r in pairs if (found := _difference(m, r, tolerance))), "")
     try:
-        m, r = np.asarray(mine), np.asarray(right)
-    except ValueError:  # nested lists of unequal lengths
+        r = np.asarray(right)
+        if isinstance(mine, list | tuple | range) and len(mine) > max(LARGE, r.size):
+            return f"{len(mine):,} values, which are too many"
+        m = _array(mine)
+    except Exception:  # nested lists of unequal lengths, or an object that refuses
         return "not an array"
     kinds = {"i": "integers", "u": "integers", "f": "floats", "b": "truth values"}
     if r.dtype.kind not in kinds:
@@ -240,52 +307,20 @@ def _another_value(unequal: np.ndarray) -> str:
     return "another value" + (f" at {np.argwhere(unequal)[0].tolist()}" if np.ndim(unequal) else "")
 
 
+def _array(value: Any) -> np.ndarray:
+    """`value` as an array; ValueError where some of it is masked, or lists are in lists without an end."""
+    if np.ma.is_masked(value) or _nests(value, 8):
+        raise ValueError("not a plain array")
+    return np.asarray(value)
+
+
+def _nests(value: Any, levels: int) -> bool:
+    """Whether there are lists in lists in more levels than this."""
+    lists = (
+        [part for part in value if isinstance(part, list | tuple)] if isinstance(value, list | tuple) else []
+    )
+    return bool(lists) and (levels == 0 or any(_nests(part, levels - 1) for part in lists))
+
+
 def _fields(value: Any) -> tuple:
     return tuple(getattr(value, field.name) for field in dataclasses.fields(value))
-
-
-def _show(value: Any, digits: int | None = None) -> str:
-    """Write `value` on one line, not too long, that is the same on every machine: no address."""
-    text = _text(value, digits)
-    return text if len(text) <= 200 else f"{text[:100]} ... {text[-60:]}"
-
-
-def _show_apart(a: Any, b: Any) -> tuple[str, str]:
-    """The same for two values that differ, such that nobody takes one for the other.
-
-    Eight digits are calmer than seventeen: they are enough where they make no two numbers alike. If the
-    difference were cut out of the middle, the part that has it is shown.
-    """
-    full, short = ([_text(value, digits) for value in (a, b)] for digits in (None, 8))
-    words, short_words = (re.findall(r"[^\s,()\[\]{}]+", " ".join(texts)) for texts in (full, short))
-    digits = 8 if len(set(short_words)) == len(set(words)) else None
-    if (shown := (_show(a, digits), _show(b, digits)))[0] != shown[1]:
-        return shown
-    at = next((i for i, (c, d) in enumerate(zip(*full, strict=False)) if c != d), 0)
-    start = max(0, at - 60)
-    yours, expected = (f"... {text[start : start + 120]} ... {text[-20:]}" for text in full)
-    return yours, expected
-
-
-def _text(value: Any, digits: int | None = None) -> str:
-    """`value` in full; its floats with so many digits, or with all that tell them from any other float."""
-    if isinstance(value, np.generic | np.ndarray):
-        short = value.dtype.kind == "f" and value.dtype != np.float64  # float32: 0.1, not 0.10000000149011612
-        array = np.array([float(str(v)) for v in value.flat]).reshape(value.shape) if short else value
-        return f"{_text(array.tolist(), digits)} ({value.dtype})"
-    if isinstance(value, float) and digits and value % 1:
-        return f"{value:.{digits}g}"
-    if isinstance(value, Exception):
-        return f"{type(value).__name__}: {' '.join(str(value).split())}"
-    if isinstance(value, list | tuple):
-        inside = ", ".join(_text(part, digits) for part in value)
-        return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' * (len(value) == 1)})"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key!r}: {_text(part, digits)}' for key, part in value.items())}}}"
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = (field.name for field in dataclasses.fields(value))
-        parts = (f"{name}={_text(getattr(value, name), digits)}" for name in names)
-        return f"{type(value).__name__}({', '.join(parts)})"
-    if value is None or value is ... or isinstance(value, bool | int | float | complex | str):
-        return repr(value)
-    return getattr(value, "__name__", None) or f"<{type(value).__name__}>"

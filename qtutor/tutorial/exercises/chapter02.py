@@ -1,6 +1,7 @@
 """Exercises of chapter 02: the zero-point."""
 
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 
@@ -73,6 +74,7 @@ def pad_codes(q: np.ndarray, n: int, zero_point: int) -> np.ndarray:
     return np.pad(q, n, constant_values=zero_point)
 
 
+@cache
 def _tensors() -> dict[str, np.ndarray]:
     digits, weights = load_digits(), load_weights()
     tensors = forward(CNN, weights, to_input(digits.images[digits.train[:200]]))

@@ -218,7 +218,8 @@ EXERCISES: dict[str, Exercise] = {
     "6.1": Function(
         cases=[
             (int32([6, -6, 10, -10, 1]), 2**30, 1),  # M = 1/4: ties, and 1/4
-            (int32([32_890, -31_129, 2_000_000_000, -1]), 1_080_609_466, 7),
+            # the last product is 2 below a multiple of 2**38: the least half, too, lifts it
+            (int32([32_890, -31_129, 2_000_000_000, -1, 496_429_323]), 1_080_609_466, 7),
             (int32([7, -7, 12, -12, 0]), 2**30, 3),
             (int32([3, -5, 1_000]), 1_500_000_000, 0),
         ],
@@ -235,7 +236,7 @@ EXERCISES: dict[str, Exercise] = {
         },
     ),
     "6.2": Function(
-        cases=[(0.0039312343,), (0.75,), (3.7,), (1 - 2.0**-40,)],
+        cases=[(0.0039312344,), (0.75,), (3.7,), (1 - 2.0**-40,)],
         expected=mantissa_and_shift,
         mistakes={
             "you leave a mantissa of 2**31, which no int32 holds": not_renormalized,

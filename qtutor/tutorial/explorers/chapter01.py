@@ -65,7 +65,7 @@ def draw_number_line(scale: float, bits: int, tie_rule: str, saturating: bool, n
     verb = "clipped" if saturating else "wrapped"
     facts = [
         ("reals with a code", "{:g} to {:g}".format(*qparams.limits)),
-        ("codes used", f"{len(np.unique(q))} of {qparams.to.levels}"),
+        ("codes used", f"{len(np.unique(q))} of {qparams.codes.levels}"),
         ("beyond the codes", f"{beyond.sum()} of {x.size}, {verb}"),
         ("on a tie", f"{(x_hat != others).sum()} of {x.size}"),
         ("SQNR", svg.decibels(sqnr_db(x, x_hat))),
@@ -87,7 +87,7 @@ def draw_number_line(scale: float, bits: int, tie_rule: str, saturating: bool, n
 def wrapped(x: np.ndarray, qparams: QParams, rule: str) -> np.ndarray:
     """Round, then keep only the low bits, as a cast from int32 to a narrower two's complement does."""
     q = TIE_RULES[rule](x / qparams.scale.astype(np.float64)).astype(np.int32)
-    return (q - qparams.qmin) % qparams.to.levels + qparams.qmin
+    return (q - qparams.qmin) % qparams.codes.levels + qparams.qmin
 
 
 def parsed(numbers: str) -> np.ndarray:

@@ -104,7 +104,7 @@ def sound_map(rmin: float, rmax: float, to: IntRange, symmetric: bool) -> Map:
     return Map(
         float(qparams.scale),
         int(qparams.zero_point),
-        qparams.to,
+        qparams.codes,
         lambda x: quantize(x, qparams),
         lambda q: dequantize(q, qparams).astype(np.float64),
     )

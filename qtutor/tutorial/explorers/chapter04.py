@@ -70,7 +70,7 @@ def draw_error(layer: str, observer: str, bits: int) -> svg.Drawing:
         ("scale", svg.number(scale)),
         ("error bound, scale/2", svg.number(scale / 2)),
         ("clipped", f"{100 * clipped_fraction(x, now.qparams):.2f} %"),
-        ("codes used", f"{len(np.unique(q))} of {now.qparams.to.levels}"),
+        ("codes used", f"{len(np.unique(q))} of {now.qparams.codes.levels}"),
     ]
     off = now.sqnr - now.predicted
     if abs(off) < 0.5:

@@ -65,7 +65,7 @@ def network(weight_bits: int, activation_bits: int, symmetric: bool) -> Quantize
     maps = {}
     for name, observer in given().observers.items():
         qparams = observer.qparams(int_range(activation_bits), symmetric=symmetric)
-        maps[name] = QParams(float(f"{qparams.scale:.4g}"), int(qparams.zero_point), qparams.to)
+        maps[name] = QParams(float(f"{qparams.scale:.4g}"), int(qparams.zero_point), qparams.codes)
     return quantize_network(CNN, load_weights(), maps, weight_range=int_range(weight_bits))
 
 
@@ -102,7 +102,7 @@ def _wrapping(layer: Any) -> Any:
 
     def compute(*q: np.ndarray, **how: Any) -> np.ndarray:
         y = wide(*q, **how).astype(np.int32) - there.qmin
-        return np.asarray(y % (there.qmax - there.qmin + 1) + there.qmin).astype(there.to.dtype)
+        return np.asarray(y % (there.qmax - there.qmin + 1) + there.qmin).astype(there.codes.dtype)
 
     return compute
 
