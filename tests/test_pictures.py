@@ -419,7 +419,7 @@ def test_clip_explorer_draws_the_histogram_the_codes_and_both_noises(seed):
         ("SQNR", decibels(x, qt.fake_quantize(x, qparams))),
         ("error bound, scale/2", said(step / 2)),
         *(
-            (f"{name} clips at", f"{ends[name]:.2f}: {decibels(x, qt.fake_quantize(x, there))}")
+            (f"{name}, {decibels(x, qt.fake_quantize(x, there))}", "{:.2f} to {:.2f}".format(*there.limits))
             for name, there in chosen.items()
         ),
     ]
@@ -430,7 +430,7 @@ def test_clip_explorer_draws_the_histogram_the_codes_and_both_noises(seed):
         claim = f"Tight: {budget[1] / budget[2]:.0%} of the noise is clipping"
     else:
         claim = f"Wide: {budget[0] / budget[2]:.0%} of the noise is rounding"
-    assert picture.headline == f"{claim}; the best clip is {said(clips[best - 1])}"
+    assert picture.headline == f"{claim}; best clip on the curve: {said(clips[best - 1])}"
     assert picture.settings == (
         f"{settings['layer']}, {x.size:,} elements, int{bits}, clip at {position / 50:.0%} of the largest |x|"
     )
