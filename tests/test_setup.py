@@ -58,6 +58,7 @@ def steps(run, monkeypatch):
     taken = []
 
     def fake_step(what, command):
+        print(f"  {what} ...")
         taken.append([str(part) for part in command])
         if "venv" in command:
             run.PYTHON.parent.mkdir(parents=True, exist_ok=True)
@@ -301,6 +302,7 @@ def test_jupyterlab_knows_the_settings_that_keep_it_from_asking_other_computers(
     lab_app = run.JUPYTER_FILES["etc/jupyter/jupyter_lab_config.json"]["LabApp"]
     assert set(lab_app) <= set(LabApp.class_trait_names())
     assert LabApp.class_traits()["news_url"].allow_none
+    assert Path(lab_app["workspaces_dir"]).is_relative_to(run.ENVIRONMENT)  # apart from other projects
     module, name = lab_app["check_for_updates_class"].rsplit(".", 1)
     assert module == "jupyterlab"
     assert hasattr(jupyterlab, name)
@@ -329,8 +331,14 @@ def test_nothing_is_checked_or_installed_twice(run, steps, monkeypatch):
     assert steps == []
 
 
-def test_the_packages_are_those_of_the_lock_with_their_hashes_and_qtutor_as_it_stands(run, steps):
+def test_the_packages_are_those_of_the_lock_with_their_hashes_and_qtutor_as_it_stands(run, steps, capsys):
     run.install()
+    assert capsys.readouterr().out.splitlines()[:4] == [
+        "Installing the packages of requirements.lock into .venv",
+        "  making .venv ...",
+        f"  fetching and installing {len(run.locked())} packages ...",
+        "  linking qtutor itself ...",
+    ]
     make, sync, link = steps
     assert make[1:] == ["venv", "--clear", "--python", sys.executable, str(run.ENVIRONMENT)]
     assert sync[1:] == ["pip", "sync", "--python", str(run.PYTHON), "--require-hashes", str(run.LOCK)]
@@ -789,8 +797,8 @@ def test_doctor_names_a_stale_lock(run, change):
     assert old.count(change[0]) == 1
     run.PYPROJECT.write_text(old.replace(*change), encoding="utf-8")
     problem, cure = run.check_lock()
-    assert "stale" in problem
-    assert f"{run.ME} lock" in cure
+    assert problem.startswith("requirements.lock is stale: ")
+    assert cure.startswith(f"{run.ME} lock (")
     run.PYPROJECT.write_text(old.replace("line-length = 110", "line-length = 99"), encoding="utf-8")
     assert run.check_lock() is None
 
