@@ -78,7 +78,7 @@ def test_a_chapter_opens_with_its_question_and_what_it_takes(path):
     assert "import qtutor as qt" in first.source
 
 
-@every_chapter
+@every_notebook
 def test_a_chapter_opens_with_its_explorer_after_few_words(path):
     first, second = itertools.islice(checker.code_cells(read(path)), 2)
     assert "import qtutor as qt" in first.source
@@ -89,7 +89,7 @@ def test_a_chapter_opens_with_its_explorer_after_few_words(path):
     assert len(" ".join(before).split()) <= 300
 
 
-@every_chapter
+@every_notebook
 def test_a_folded_answer_is_not_told_by_its_first_line(path):
     # JupyterLab shows the first line of a folded output
     for cell in checker.code_cells(read(path)):
@@ -101,7 +101,7 @@ def test_a_folded_answer_is_not_told_by_its_first_line(path):
 WIDE, DRAWING = 84, 15  # columns of a line of code; lines of a cell that only draws
 
 
-@every_chapter
+@every_notebook
 def test_code_that_only_draws_is_folded_and_short_and_no_line_is_wide(path):
     for cell in checker.code_cells(read(path)):
         lines = cell.source.splitlines()
