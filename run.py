@@ -87,6 +87,11 @@ JUPYTER_FILES = {
         # a chapter that was run and saved shows its explorers' last picture when it is opened again
         "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True},
     },
+    # A notebook keeps what its kernel says of its language. The version of Python would make each notebook
+    # that somebody only opens a changed one.
+    "etc/ipython/ipython_kernel_config.json": {
+        "IPKernelApp": {"exec_lines": ["get_ipython().kernel.language_info.pop('version')"]}
+    },
     "etc/jupyter/jupyter_lab_config.json": {
         "LabApp": {
             "news_url": None,

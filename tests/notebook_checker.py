@@ -11,7 +11,6 @@ import argparse
 import base64
 import copy
 import io
-import itertools
 import json
 import os
 import re
@@ -35,10 +34,19 @@ PIXEL_RMS = 1.0  # of 255; letters that move by one pixel make more
 
 # What a cell may carry. All that matters to a reader or a test is here; editors add much else.
 TAGS = {"solution", "hide-input", "raises-exception"}
-CELL_METADATA = {"tags", "jupyter"}
+CELL_METADATA = {"tags", "jupyter"}  # and "collapsed", where an output is folded
 NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},  # a Python version here would change with every contributor
+    # What JupyterLab writes when a kernel starts, so that to open a notebook changes nothing in it. It would
+    # write the version of Python, too, which differs from reader to reader: run.py's settings leave it out.
+    "language_info": {
+        "codemirror_mode": {"name": "ipython", "version": 3},
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "name": "python",
+        "nbconvert_exporter": "python",
+        "pygments_lexer": "ipython3",
+    },
 }
 
 OPT_OUT = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_\w+)")
@@ -107,9 +115,12 @@ def normal(notebook: NotebookNode) -> NotebookNode:
     fresh = copy.copy(notebook)
     fresh.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
     fresh.cells = [normal_cell(cell) for cell in notebook.cells]
-    for before, cell in itertools.pairwise(fresh.cells):
-        if cell.cell_type == "code":
-            fold(cell, before.cell_type == "markdown" and PREDICT.search(before.source) is not None)
+    asked = False
+    for cell in fresh.cells:
+        if cell.cell_type == "markdown":
+            asked = PREDICT.search(cell.source) is not None
+        elif cell.cell_type == "code":
+            fold(cell, asked)  # and so is each output up to the next words: a picture tells as much
     return fresh
 
 
@@ -118,6 +129,7 @@ def fold(cell: NotebookNode, asked: bool) -> None:
     hidden = {k: v for k, v in cell.metadata.pop("jupyter", {}).items() if k == "source_hidden"}
     if asked:
         hidden["outputs_hidden"] = True
+        cell.metadata["collapsed"] = True  # JupyterLab writes both
     if hidden:
         cell.metadata["jupyter"] = hidden
 

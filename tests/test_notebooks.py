@@ -8,6 +8,7 @@ and compares what is printed. `notebook_checker.py` compares what nbval does not
 import base64
 import copy
 import io
+import itertools
 import re
 import tomllib
 
@@ -77,6 +78,44 @@ def test_a_chapter_opens_with_its_question_and_what_it_takes(path):
     assert "import qtutor as qt" in first.source
 
 
+@every_notebook
+def test_a_chapter_opens_with_its_explorer_after_few_words(path):
+    first, second = itertools.islice(checker.code_cells(read(path)), 2)
+    assert "import qtutor as qt" in first.source
+    assert any(WIDGET in output.get("data", {}) for output in second.outputs), second.source
+    before = [
+        cell.source for cell in itertools.takewhile(lambda cell: cell.id != second.id, read(path).cells)
+    ]
+    assert len(" ".join(before).split()) <= 300
+
+
+@every_notebook
+def test_a_folded_answer_is_not_told_by_its_first_line(path):
+    # JupyterLab shows the first line of a folded output
+    for cell in checker.code_cells(read(path)):
+        if cell.metadata.get("jupyter", {}).get("outputs_hidden") and cell.outputs:
+            line = words_of(cell.outputs[0]).strip().partition("\n")[0]
+            assert not re.search(r"\d|^Figure: ", line), f"{cell.id} shows {line!r} though it is folded"
+
+
+WIDE, DRAWING = 84, 15  # columns of a line of code; lines of a cell that only draws
+
+
+@every_notebook
+def test_code_that_only_draws_is_folded_and_short_and_no_line_is_wide(path):
+    for cell in checker.code_cells(read(path)):
+        lines = cell.source.splitlines()
+        solution = "solution" in cell.metadata.get("tags", [])
+        folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+        assert folded == ("hide-input" in cell.metadata.get("tags", [])), (
+            cell.id
+        )  # in JupyterLab as on a page
+        assert max(map(len, lines), default=0) <= WIDE, f"{cell.id} is wider than {WIDE} columns"
+        if re.search(r"^(fig|plots|figures)\b.*=? ?(plots|figures)\.", cell.source, re.M) and not solution:
+            assert folded, f"{cell.id} draws, and is not folded"
+            assert len(lines) <= DRAWING, f"{cell.id} draws in {len(lines)} lines"
+
+
 @every_chapter
 def test_a_chapter_has_an_explorer_beside_static_figures(path):
     bundles = [o.data for cell in checker.code_cells(read(path)) for o in cell.outputs if "data" in o]
@@ -127,6 +166,7 @@ def test_no_figure_is_cut_off_at_its_edge(path):
 
 PNG = """
 import io
+import itertools
 import numpy as np
 from PIL import Image
 
@@ -173,16 +213,19 @@ def test_a_sound_notebook_passes_and_random_widget_ids_do_not_matter(sound, tmp_
     assert problems_after(lambda notebook: None, sound, tmp_path) == []
 
 
-def test_update_folds_the_output_that_a_reader_is_asked_to_predict_and_no_other():
-    asked = nbformat.v4.new_markdown_cell("Six numbers.\n\n> **Predict.** How many codes?")
-    cells = [asked, *(nbformat.v4.new_code_cell("6", metadata={"jupyter": dict(m)}) for m in FOLDED)]
-    _, answer, other, solution = checker.normal(nbformat.v4.new_notebook(cells=cells)).cells
-    assert answer.metadata == {"jupyter": {"outputs_hidden": True}}
-    assert other.metadata == {}
+def test_update_folds_what_a_reader_is_asked_to_predict_up_to_the_next_words_and_nothing_else():
+    def code(**jupyter):
+        return nbformat.v4.new_code_cell("6", metadata={"jupyter": jupyter})
+
+    words = nbformat.v4.new_markdown_cell
+    asked, picture = code(), code(source_hidden=True)
+    other, solution = code(outputs_hidden=True), code(source_hidden=True, outputs_hidden=True)
+    cells = [words("Six.\n\n> **Predict.** How many codes?"), asked, picture, words("Six."), other, solution]
+    _, *folded, _, shown, solution = checker.normal(nbformat.v4.new_notebook(cells=cells)).cells
+    assert folded[0].metadata == {"collapsed": True, "jupyter": {"outputs_hidden": True}}
+    assert folded[1].metadata.jupyter == {"source_hidden": True, "outputs_hidden": True}
+    assert shown.metadata == {}
     assert solution.metadata == {"jupyter": {"source_hidden": True}}
-
-
-FOLDED = ({}, {"outputs_hidden": True}, {"source_hidden": True, "outputs_hidden": True})
 
 
 def png(grey, width=64):
