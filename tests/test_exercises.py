@@ -646,6 +646,12 @@ def test_of_six_parts_all_are_shown_and_of_seven_the_ends():
     assert show([1, 2, 3, 4, 5, 6, MILLIONS]) == f"[1, 2, 3, ..., 5, 6, {ends}]"
 
 
+def test_of_a_dict_all_is_shown_or_the_beginning():
+    squares = {n: n * n for n in range(10_000)}
+    assert show(squares) == "{0: 0, 1: 1, 2: 4, ...}"
+    assert show(dict(list(squares.items())[:4])) == "{0: 0, 1: 1, 2: 4, 3: 9}"
+
+
 def test_lists_in_lists_are_shown_three_levels_deep():
     assert "yours    = [[[[...]]]]\n" in given_back(holding_itself())
     assert "not an array:" in given_back(holding_itself())

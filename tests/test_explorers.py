@@ -186,8 +186,21 @@ def test_moving_a_control_redraws_picture_and_words(name, control) -> None:
     assert explorer.picture.value == explorer.drawing().svg
 
 
+CONTROLS = {
+    "clip_explorer": "layer, bits, clip, of max |x|",
+    "cnn_explorer": "test image, no zero-points (symmetric), weight bits, activation bits, mistake",
+    "digit_explorer": "bits",
+    "error_explorer": "layer, range, bits",
+    "matmul_explorer": "Z1, Z2, row i, column j, forget a term, q1 (uint8), q2 (int8)",
+    "number_line": "scale, bits, ties go, saturate (off: the cast wraps), your own reals",
+    "requantize_explorer": "multiplier M, acc, mantissa bits",
+    "zero_point_explorer": "real min, max, codes, map, hold 0 in the range (off: broken)",
+}
+
+
 @pytest.mark.parametrize("name", EXPLORERS)
 def test_every_control_says_what_it_is(name) -> None:
+    assert EXPLORERS[name]._repr_mimebundle_()["text/plain"].startswith(f"Explorer ({CONTROLS[name]}): ")
     grid, _ = EXPLORERS[name].children
     for control in grid.children:
         assert len(control.description) >= 2 and control.tooltip == control.description

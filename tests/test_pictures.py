@@ -274,6 +274,8 @@ def test_number_line_takes_each_real_to_its_code_and_back(seed):
     (tinted,) = picture.marks("rect", fill=ERROR, opacity=0.25)
     zero = tinted["y"] + tinted["height"] / 2
     assert near([tinted["x"], tinted["x"] + tinted["width"], tinted["height"]], [left, right, 40])
+    (flat,) = [m for m in picture.marks("line", stroke=NEUTRAL) if m["y1"] == m["y2"]]
+    assert [flat["x1"], flat["x2"], flat["y1"]] == [24, 736, zero]
     small = np.abs(error) <= scale
     dots = picture.marks("circle", r=4.0, fill=INK)
     assert near(column(dots, "cx"), at(x[small]))
