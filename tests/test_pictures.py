@@ -618,8 +618,8 @@ def test_matmul_explorer_writes_and_draws_each_term_and_marks_what_is_wrong(seed
     products = " + ".join(f"{a}·{factor(b)}" for a, b in zip(q1[i], q2[:, j], strict=True))
     assert picture.texts(x=140.0, font_size=14.0) == [
         f"= {products}",
-        f"= {factor(Z2)} · ({' + '.join(map(str, q1[i]))})",
-        f"= {Z1} · ({' + '.join(map(factor, q2[:, j]))})",
+        f"= -{factor(Z2)} · ({' + '.join(map(str, q1[i]))})",
+        f"= -{Z1} · ({' + '.join(map(factor, q2[:, j]))})",
         f"= 3 · {Z1} · {factor(Z2)}",
     ]
     at_ij = [int(terms[name][i, j]) for name in terms]
@@ -860,9 +860,9 @@ NOTES = {
     "matmul_explorer": [
         *("q1, uint8", "@", "q2, int8", "=", "acc, int32", "the sum"),
         *("+ Σ q1 q2", "what the hardware multiplies"),
-        *("- Z2 Σ q1", "new for each input; gone when Z2 = 0"),
-        *("- Z1 Σ q2", "known once the weights are: part of the bias"),
-        *("+ K Z1 Z2", "known once the weights are: part of the bias"),
+        *("- Z2 Σ q1", "new with each q1; gone when Z2 = 0"),
+        *("- Z1 Σ q2", "known before q1 arrives: melts into the bias"),
+        *("+ K Z1 Z2", "known before q1 arrives: melts into the bias"),
     ],
     "requantize_explorer": [
         *("mantissa m", "M ≈ m / 2^31 / 2^s", "M · acc, and the codes", "answer"),
