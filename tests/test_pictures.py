@@ -768,7 +768,7 @@ def test_cnn_explorer_paints_each_code_and_counts_what_a_mistake_changes(seed):
         ("label", str(chapter07.given().labels[image])),
         ("margin, in codes", str(highest - second)),
         ("SQNR of its logits", decibels(logits, qt.dequantize(tensors["logits"][0], qparams))),
-        ("codes changed", percent),
+        ("changed by the mistake", percent if mistake != "none" else "no mistake"),
         ("zero-points that are 0", f"{sum(int(m.zero_point) == 0 for m in maps.values())} of 12"),
         ("codes in all", f"{total:,}"),
     ]

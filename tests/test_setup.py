@@ -307,10 +307,16 @@ def test_jupyterlab_knows_the_settings_that_keep_it_from_asking_other_computers(
     assert module == "jupyterlab"
     assert hasattr(jupyterlab, name)
 
-    schemas = Path(sys.prefix) / "share" / "jupyter" / "lab" / "schemas"
+    share = Path(sys.prefix) / "share" / "jupyter"
     overrides = run.JUPYTER_FILES["share/jupyter/lab/settings/overrides.json"]
     for plugin, settings in overrides.items():
-        schema = schemas / (plugin.replace(":", "/") + ".json")
+        # a plugin's schema is among JupyterLab's own, or with the extension that brings it
+        package, name = plugin.split(":")
+        folders = (
+            share / "lab" / "schemas" / package,
+            share / "labextensions" / package / "schemas" / package,
+        )
+        (schema,) = (folder / f"{name}.json" for folder in folders if (folder / f"{name}.json").exists())
         properties = json.loads(schema.read_text(encoding="utf-8"))["properties"]
         assert set(settings) <= set(properties)
         if "fetchNews" in settings:
