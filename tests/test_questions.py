@@ -9,28 +9,26 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 PAGE = (FOLDER / "questions.md").read_text(encoding="utf-8")
-# {topic: the numbers of its questions}; chapters 00 to 07 answer all of the first ones, the others may wait.
+# {topic: how many questions it has, 01 to that number}; chapters 00 to 07 answer all of these ...
 TAUGHT = {
-    "zp": (1, 2, 6, 8, 9, 10),
-    "sym": (1, 2, 5, 6, 9),
-    "rnd": (1, 2, 4, 8),
-    "rng": (1, 2, 7),
-    "cal": (1, 3, 5, 6, 8),
-    "pch": (1, 3, 4, 5),
-    "imm": (1, 5, 6, 9),
-    "err": (2, 5, 6, 8),
-    "dyn": (1, 5, 6),
-    "eng": (1, 2, 3, 6),
-    "npy": (2, 5, 6),
-    "req": (5, 6, 7, 9, 10),
-    "cpb": (4, 5, 6, 8),
-    "dep": (1, 2, 5, 6),
+    "zp": 11,
+    "sym": 10,
+    "rnd": 8,
+    "rng": 7,
+    "cal": 9,
+    "pch": 8,
+    "imm": 9,
+    "err": 8,
+    "dyn": 6,
+    "eng": 7,
+    "npy": 6,
+    "req": 10,
+    "cpb": 8,
+    "dep": 8,
 }
-MAY_WAIT = {
-    "qat": (1, 3, 8, 9, 10),
-    "low": (2, 3, 4, 9, 10, 11, 13, 14),
-    "fp8": (1, 3, 4, 8),
-}
+# ... and these may wait for the chapter that is to answer them. {topic: (how many, chapter)}
+MAY_WAIT = {"qat": (10, "10"), "low": (15, "11"), "fp8": (9, "12")}
+COMING = [n for n in ("08", "09", "10", "11", "12") if not list(FOLDER.glob(f"{n}_*.ipynb"))]
 LINK = r"\[[^\]]+\]\((?P<file>[^)#:]+)#(?P<anchor>[^)]+)\)"
 
 
@@ -44,7 +42,14 @@ def rows(text):
     return re.findall(r"^\| \[?([a-z0-9]+-\d\d)\]? \|(.*)\|$", text, re.MULTILINE)
 
 
-ANSWERED, WAITING = rows(part("Answered")), rows(part("Waiting for their chapters"))
+def waiting(text):
+    """{chapter: rows} of the part that waits: a third-level heading begins with the chapter's number."""
+    named = re.split(r"^### (\d\d): .+$", text, flags=re.MULTILINE)
+    return {chapter: rows(body) for chapter, body in zip(named[1::2], named[2::2], strict=True)}
+
+
+ANSWERED, WAITING = rows(part("Answered")), waiting(part("Waiting for their chapters"))
+WAITING_ROWS = [row for listed in WAITING.values() for row in listed]
 
 
 def sections(file):
@@ -78,14 +83,35 @@ def targets(row):
 
 
 def test_every_question_is_on_the_page_once():
-    listed = [id_ for id_, _ in ANSWERED + WAITING]
-    known = {f"{topic}-{n:02}" for topic, numbers in (TAUGHT | MAY_WAIT).items() for n in numbers}
-    assert len(listed) == len(set(listed)) and set(listed) == known
-    assert rows(PAGE) == ANSWERED + WAITING  # no row hides outside of the two parts
+    numbers = TAUGHT | {topic: many for topic, (many, _) in MAY_WAIT.items()}
+    known = {f"{topic}-{n:02}" for topic, many in numbers.items() for n in range(1, many + 1)}
+    listed = [id_ for id_, _ in ANSWERED + WAITING_ROWS]
+    assert len(known) == 149 and len(listed) == len(set(listed)) and set(listed) == known
+    assert rows(PAGE) == ANSWERED + WAITING_ROWS  # no row hides outside of the two parts
 
 
-def test_only_questions_of_coming_chapters_wait():
-    assert {id_.split("-")[0] for id_, _ in WAITING} <= set(MAY_WAIT)
+def test_a_question_waits_under_the_one_chapter_that_is_to_answer_it():
+    assert list(WAITING) == COMING
+    for chapter, listed in WAITING.items():
+        for id_, row in listed:
+            topic = id_.split("-")[0]
+            assert topic in MAY_WAIT, f"{id_} waits, and chapters 00 to 07 teach its topic"
+            assert MAY_WAIT[topic][1] == chapter, f"{id_} waits under chapter {chapter}"
+            question, asked = (cell.strip() for cell in row.split(" | "))
+            assert question.endswith("?") and asked.endswith("."), f"{id_}: a question, and what is asked"
+            assert "**" not in row, f"{id_} names a number that nothing printed"
+
+
+def test_each_topic_has_one_table():
+    tables = re.split(r"^### ", part("Answered"), flags=re.MULTILINE)[1:]
+    topics = [{id_.split("-")[0] for id_, _ in rows(table)} for table in tables]
+    assert [len(topic) for topic in topics] == [1] * len(set.union(*topics))
+
+
+def test_the_page_counts_its_questions():
+    answered, waits = len(ANSWERED), len(WAITING_ROWS)
+    assert f"Of {answered + waits} questions, {answered} are answered" in PAGE
+    assert f"; {waits} wait for chapters" in PAGE
 
 
 @pytest.mark.parametrize(("id_", "row"), ANSWERED, ids=[id_ for id_, _ in ANSWERED])
