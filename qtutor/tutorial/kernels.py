@@ -7,7 +7,7 @@ The rules are those of qtutor.engines, which says where each one comes from and 
 >>> {kernel: requantize(1, 0.25, 0) for kernel, requantize in list(REQUANTIZE.items())[:4:3]}
 {'TFLM; LiteRT 2.3.0 reference CONV_2D': 1, 'LiteRT 2.3.0 default CONV_2D (XNNPACK)': 0}
 >>> [quantize(2.5, 1.0, 0, INT8) for quantize in QUANTIZE.values()]
-[2, 2, 2, 2, 3, 2]
+[2, 2, 2, 2, 2, 3, 2]
 """
 
 from collections.abc import Callable
@@ -86,6 +86,7 @@ QUANTIZE: dict[str, Callable[[float, float, int, IntRange], int]] = {
         "ONNX 1.23.2 reference QuantizeLinear": onnx.quantize_linear,
         "torch 2.13.0 quantize_per_tensor": torch.quantize_per_tensor,
         "torch 2.13.0 quantize_per_channel": torch.quantize_per_channel,
+        "torch 2.13.0 quantized_decomposed": torch.decomposed_quantize,
         "LiteRT 2.3.0 reference QUANTIZE": litert_kernels.reference_quantize,
         "LiteRT 2.3.0 default (XNNPACK) QUANTIZE": litert_kernels.xnnpack_quantize,
     }.items()

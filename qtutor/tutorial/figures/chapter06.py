@@ -15,7 +15,9 @@ def rounding_errors(acc: Array, twice: Array, once: Array) -> plots.Picture:
         "Rounded twice, an error may pass half a step", xlabel="acc, with M = 1/8", ylabel="result - M * acc"
     )
     ax.plot(acc, twice - acc / 8, "X", color=plots.ERROR, markersize=9, label="rounded twice")
-    ax.plot(acc, once - acc / 8, "o", color=plots.QUANTIZED, markersize=9, label="rounded once")
+    ax.plot(
+        acc, once - acc / 8, "o", color=plots.QUANTIZED, markersize=10, fillstyle="none", label="rounded once"
+    )
     for bound in (-0.5, 0.5):
         ax.axhline(bound, color=plots.NEUTRAL, linestyle="--", label="half a step" if bound > 0 else None)
     ax.set_ylim(-0.8, 0.8)
@@ -31,7 +33,7 @@ def rounding_errors(acc: Array, twice: Array, once: Array) -> plots.Picture:
 def changed_by_shift(shares: Mapping[str, Array], ours: tuple[int, float]) -> plots.Picture:
     """Shares of changed codes for the shifts 0, 1, 2 ..., a row each; `ours`: our shift and share."""
     fig, ax = plots.figure(
-        "Double rounding shows on random data, a tie rule only on ties",
+        "Random M shows double rounding, powers of two a tie rule",
         xlabel="shift s",
         ylabel="% of codes changed",
         height=4,
@@ -55,7 +57,7 @@ def changed_by_shift(shares: Mapping[str, Array], ours: tuple[int, float]) -> pl
 def changed_by_bits(random: Array, ours: Array, predicted: Array) -> plots.Picture:
     """Shares of changed codes for a mantissa of 1, 2, 3 ... bits: many multipliers, our layer, (6.7)."""
     fig, ax = plots.figure(
-        "Each bit of the mantissa halves the changed codes",
+        "On average, each bit of the mantissa halves the changed codes",
         xlabel="bits of the mantissa",
         ylabel="% of codes changed",
     )

@@ -18,7 +18,7 @@ def grey_frame(right: Array, wrong: Array, off: Array) -> plots.Picture:
         ax.imshow(codes, cmap="gray_r", vmin=-128, vmax=127)
         ax.set_title(title)
     axes[2].imshow(off, cmap="gray_r", vmin=0)
-    axes[2].set_title("how far the stem is off")
+    axes[2].set(title="how far the stem is off", xlabel=f"black: {off.max():.1f} codes")
     for ax in axes:
         ax.set(xticks=[], yticks=[])
     return plots.show(
