@@ -253,6 +253,11 @@ def test_digit_explorer_shows_codes_and_sqnr_of_the_pixels(bits) -> None:
     assert lines[3] == f"bound, scale/2: {16 / (2**bits - 1) / 2:.3g}"
 
 
+def test_digit_explorer_opens_where_an_error_can_be_seen() -> None:
+    inks = re.findall(rf'fill="{plots.ERROR}" opacity="([0-9.]+)"', explorers.digit_explorer().drawing().svg)
+    assert max(map(float, inks)) > 0.1
+
+
 @pytest.mark.parametrize("bits", [2, 4, 8])
 @pytest.mark.parametrize("scale", [0.0625, 0.5, 2.0])
 @pytest.mark.parametrize("rule", chapter01.TIE_RULES)

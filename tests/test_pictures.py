@@ -273,7 +273,12 @@ def test_number_line_takes_each_real_to_its_code_and_back(seed):
     # the errors of the given reals, 40 pixels for one of scale, upwards where positive; arrows beyond that
     (tinted,) = picture.marks("rect", fill=ERROR, opacity=0.25)
     zero = tinted["y"] + tinted["height"] / 2
-    assert near([tinted["x"], tinted["x"] + tinted["width"], tinted["height"]], [left, right, 40])
+    # the bound holds, and codes are reached, to half a step beyond the last code
+    walls = [np.clip(at(end * scale), 24, 736) for end in (qmin - 0.5, qmax + 0.5)]
+    assert near([tinted["x"], tinted["x"] + tinted["width"], tinted["height"]], [*walls, 40])
+    below, above = picture.marks("rect", fill=PALE, opacity=0.6)
+    assert near([below["x"], below["x"] + below["width"]], [24, walls[0]])
+    assert near([above["x"], above["x"] + above["width"]], [walls[1], 736])
     (flat,) = [m for m in picture.marks("line", stroke=NEUTRAL) if m["y1"] == m["y2"]]
     assert [flat["x1"], flat["x2"], flat["y1"]] == [24, 736, zero]
     small = np.abs(error) <= scale

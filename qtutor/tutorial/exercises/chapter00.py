@@ -47,11 +47,11 @@ EXERCISES: dict[str, Exercise] = {
         },
     ),
     "0.2": Number(
-        expected=lambda: 2**4,
+        expected=lambda: 2**3 - 1,
         mistakes={
-            "you count the steps between the codes": lambda: 15,
-            "you count one sign only": lambda: 8,
-            "you count the bits": lambda: 4,
+            "you leave no code out": lambda: 8,
+            "you count the steps between the codes": lambda: 6,
+            "you count one sign only": lambda: 3,
         },
     ),
     "0.3": Function(

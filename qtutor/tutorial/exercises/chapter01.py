@@ -55,6 +55,10 @@ def multiply(x: np.ndarray, scale: float) -> np.ndarray:
     return saturate(round_half_even(x * scale), NARROW)
 
 
+def multiply_by_the_inverse(x: np.ndarray, scale: float) -> np.ndarray:
+    return saturate(round_half_even(x * (1 / scale)), NARROW)
+
+
 # 1.2  predict a noise: the root mean square of the error of int8 on -4..4
 
 
@@ -165,6 +169,7 @@ EXERCISES: dict[str, Exercise] = {
             (np.array([65.0, 100.0, -118.0]), 0.5),
             (np.array([300.0, -300.0]), 2.0),
             (np.array([-5.12, 5.12]), 0.04),
+            (np.array([73.5, 171.5]) / 64, 49 / 64),  # 1.5 and 3.5 steps, exactly; 1 / scale is not exact
         ],
         expected=codes,
         mistakes={
@@ -178,6 +183,7 @@ EXERCISES: dict[str, Exercise] = {
             "you use the code -128, which the narrow range leaves out": use_minus_128,
             "you clip x itself instead of its code": clip_reals,
             "you multiply by the scale instead of dividing": multiply,
+            "you multiply by 1 / scale, which is itself rounded": multiply_by_the_inverse,
         },
     ),
     "1.2": Number(

@@ -24,7 +24,7 @@ FACTS = 602  # x of the facts
 
 def digit_explorer() -> Explorer:
     """Explorer: how few bits does a picture need, and how few does an activation?"""
-    return Explorer(draw_digit, bits=ipywidgets.IntSlider(8, min=2, max=8, description="bits"))
+    return Explorer(draw_digit, bits=ipywidgets.IntSlider(4, min=2, max=8, description="bits"))
 
 
 @cache

@@ -103,11 +103,22 @@ def parsed(numbers: str) -> np.ndarray:
     return x
 
 
+def _walls(qparams: QParams) -> tuple[float, float]:
+    """Half a step beyond the last codes: between the two, rounding finds a code."""
+    (low, high), half = qparams.limits, float(qparams.scale) / 2
+    return float(low) - half, float(high) + half
+
+
 def _grid(qparams: QParams, to_x: svg.Scale) -> Iterator[str]:
-    """The two lines; a mark for each real that has a code, numbers at some codes, grey where none is."""
-    left, right = (min(max(to_x(limit), svg.LEFT), svg.RIGHT) for limit in qparams.limits)
+    """The two lines; a mark for each real that has a code, numbers at some codes, grey where none is near."""
+
+    def in_view(x: float) -> float:
+        return min(max(to_x(x), svg.LEFT), svg.RIGHT)
+
+    left, right = map(in_view, qparams.limits)
+    low, high = map(in_view, _walls(qparams))
     step = to_x(float(qparams.scale)) - to_x(0)
-    for start, end in ((svg.LEFT, left), (right, svg.RIGHT)):
+    for start, end in ((svg.LEFT, low), (high, svg.RIGHT)):
         yield svg.rect(start, REALS, end - start, CODES - REALS, svg.PALE, opacity=0.6)
         if end - start > 120:
             yield svg.note((start + end) / 2, CODES - 10, "no codes here", "middle")
@@ -178,7 +189,7 @@ def _errors(
 ) -> Iterator[str]:
     """The error of every real in view, the given ones on it; tinted, where it keeps to the bound."""
     scale = float(qparams.scale)
-    low, high = (min(max(limit, -reach), reach) for limit in qparams.limits)
+    low, high = (min(max(wall, -reach), reach) for wall in _walls(qparams))
     to_y = svg.scaled(-scale, scale, ERRORS + REACH, ERRORS - REACH)
     top, bottom = to_y(scale / 2), to_y(-scale / 2)
     yield svg.named(svg.LEFT, ERRORS - REACH - 8, "error x_hat - x", ERROR)

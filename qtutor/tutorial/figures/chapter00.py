@@ -44,7 +44,7 @@ def scores_over_bits(scores: Mapping[int, int]) -> plots.Picture:
     ax.legend(loc="center right")
     return plots.show(
         fig,
-        f"Digits read, over bits per weight. From {scores[2]} and {scores[3]} at 2 and 3 bits, as by "
+        f"Digits read, over bits per weight. From {scores[2]} and {scores[3]} at 2 and 3 bits, as good as "
         f"guessing, the curve rises to {scores[4]} at 4 bits and is level with the floats' {scores[32]} "
         "from 6 bits on.",
     )
