@@ -115,7 +115,6 @@ def draw_clip(layer: str, bits: int, fraction: float) -> svg.Drawing:
         headline = f"Tight: {budget.clipping / budget.total:.0%} of the noise is clipping"
     else:
         headline = f"Wide: {budget.rounding / budget.total:.0%} of the noise is rounding"
-    headline += f"; best clip on the curve: {svg.number(known.clips[best])}"
     settings = (
         f"{layer}, {x.size:,} elements, int{bits}, clip at {(position + 1) / STEPS:.0%} of the largest |x|"
     )
