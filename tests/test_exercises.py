@@ -126,6 +126,19 @@ def test_an_exercise_not_tried_is_told_in_one_calm_line(name, exercise):
         assert report == f"Exercise {name}: not tried yet. Replace the ... and run the cell again."
 
 
+@pytest.mark.parametrize(
+    ("name", "answer", "told"),
+    [
+        ("3.5", 99, "the range is too narrow"),
+        ("3.5", 99.9, "the range is too wide"),
+        ("4.5", (-4.41, 6.48), "100% of the noise is rounding, the rest clipping (1 below, 0 above"),
+        ("4.5", (-4.41, 4.0), "40% of the noise is rounding, the rest clipping (0 below, 634 above"),
+    ],
+)
+def test_a_range_that_is_refused_is_told_on_which_side_it_errs(name, answer, told):
+    assert told in verdict(name, exercises.load(name[0])[name], answer)[1]
+
+
 # --- what the page says of an exercise: the loop that specifies it, the stub, the worked solution ---
 
 

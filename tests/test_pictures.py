@@ -437,7 +437,7 @@ def test_clip_explorer_draws_the_histogram_the_codes_and_both_noises(seed):
         claim = f"Tight: {budget[1] / budget[2]:.0%} of the noise is clipping"
     else:
         claim = f"Wide: {budget[0] / budget[2]:.0%} of the noise is rounding"
-    assert picture.headline == f"{claim}; best clip on the curve: {said(clips[best - 1])}"
+    assert picture.headline == claim
     assert picture.settings == (
         f"{settings['layer']}, {x.size:,} elements, int{bits}, clip at {position / 50:.0%} of the largest |x|"
     )
@@ -480,8 +480,9 @@ def test_clip_explorer_draws_the_histogram_the_codes_and_both_noises(seed):
     assert near(column(picture.marks("line", stroke=INK, stroke_dasharray="5 3"), "x1"), [at(clip)] * 2)
     dotted = picture.marks("path", stroke=NEUTRAL, stroke_dasharray="2 3")
     assert near([points(path)[0, 0] for path in dotted], [min(at(end), 736) for end in ends.values()])
-    names = [mark for mark in picture.marks("text") if mark["text"] in OBSERVERS]
-    assert [mark["text"] for mark in names] == list(OBSERVERS)
+    short = ["min-max", "99.9 %", "MSE", "entropy"]  # a long name would push the others from their lines
+    names = [mark for mark in picture.marks("text") if mark["text"] in short]
+    assert [mark["text"] for mark in names] == short
     assert near(column(names, "x"), [points(path)[-1, 0] for path in dotted])
 
 

@@ -56,8 +56,8 @@ def _error_of_the_clip(x: np.ndarray, clips: np.ndarray, bits: int) -> float:
     return float(np.mean((x - clip / qmax * _saturated(x, clip, qmax)) ** 2))
 
 
-def _index_of_the_clip(x: np.ndarray, clips: np.ndarray, bits: int) -> int:
-    return int(np.flatnonzero(clips == least_error_clip(x, clips, bits))[0])
+def _index_of_the_clip(x: np.ndarray, clips: np.ndarray, bits: int) -> float:
+    return float(np.flatnonzero(clips == least_error_clip(x, clips, bits))[0])
 
 
 def coarsen(counts: np.ndarray, first: int) -> tuple[np.ndarray, int]:
@@ -99,20 +99,23 @@ def some_pixel_changes(answer: object) -> str | None:
 
 
 @cache
-def _pointwise() -> tuple[np.ndarray, PercentileObserver, float]:
-    """The tensor of exercise 3.5, its histogram, and the noise that MSEObserver reaches at 4 bits."""
+def _pointwise() -> tuple[np.ndarray, PercentileObserver, QParams]:
+    """The tensor of exercise 3.5, its histogram, and the map that MSEObserver proposes at 4 bits."""
     digits = load_digits()
     x = forward(CNN, load_weights(), to_input(digits.images[digits.train]))["block1.pointwise"]
-    return x, PercentileObserver().observe(x), error_budget(x, MSEObserver().observe(x).qparams(INT4)).total
+    return x, PercentileObserver().observe(x), MSEObserver().observe(x).qparams(INT4)
 
 
 def too_noisy(percentile: float) -> str | None:
     """Whether the percentile is over 5 % worse than MSE, at 4 bits, on block1.pointwise."""
-    x, observer, least = _pointwise()
+    x, observer, best = _pointwise()
     chosen = PercentileObserver(percentile)
     chosen.histogram = observer.histogram
-    ratio = error_budget(x, chosen.qparams(INT4)).total / least
-    return None if ratio <= 1.05 else f"That gives {ratio:.3f} times the noise of MSEObserver."
+    qparams = chosen.qparams(INT4)
+    ratio = error_budget(x, qparams).total / error_budget(x, best).total
+    side = "narrow" if qparams.scale < best.scale else "wide"
+    words = f"That gives {ratio:.3f} times the noise of MSEObserver: the range is too {side}."
+    return None if ratio <= 1.05 else words
 
 
 EXERCISES: dict[str, Exercise] = {

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 
 from qtutor.affine import choose_qparams, fake_quantize
-from qtutor.error import sqnr_db
+from qtutor.error import error_budget, sqnr_db
 from qtutor.graph import forward
 from qtutor.models.digits import CNN, load_digits, load_weights, to_input
 from qtutor.rounding import INT4
@@ -31,6 +31,10 @@ def back_subtracted_late(q: Array, scale: float, zero_point: int) -> Array:
 
 def back_wrong_sign(q: Array, scale: float, zero_point: int) -> Array:
     return scale * (q.astype(np.int32) + zero_point)
+
+
+def back_added_wrapped(q: Array, scale: float, zero_point: int) -> Array:
+    return scale * (q + np.asarray(zero_point, q.dtype))
 
 
 def back_forgotten(q: Array, scale: float, zero_point: int) -> Array:
@@ -138,9 +142,11 @@ def too_noisy(answer: tuple[float, float]) -> str | None:
     if sqnr >= 20:
         return None
     low, high = qparams.limits
-    outside = int(np.sum((x < low) | (x > high)))
-    step = float(qparams.scale)
-    return f"{sqnr:.2f} dB, and 20 are needed: {outside} logits lie outside, and one step is {step:.3f}."
+    budget = error_budget(x, qparams)
+    return (
+        f"{sqnr:.2f} dB, and 20 are needed. {budget.rounding / budget.total:.0%} of the noise is rounding, "
+        f"the rest clipping ({np.sum(x < low)} below, {np.sum(x > high)} above the range)."
+    )
 
 
 EXERCISES: dict[str, Exercise] = {
@@ -155,6 +161,7 @@ EXERCISES: dict[str, Exercise] = {
             "you compute q * scale + zero_point": back_added,
             "you compute q * scale - zero_point": back_subtracted_late,
             "you add the zero-point instead of subtracting it": back_wrong_sign,
+            "you add the zero-point in 8 bits, and the sum wraps": back_added_wrapped,
             "you forget the zero-point": back_forgotten,
             "you subtract in 8 bits, and the difference wraps": back_wrapped,
             "you divide by the scale": back_divided,

@@ -115,7 +115,6 @@ def draw_clip(layer: str, bits: int, fraction: float) -> svg.Drawing:
         headline = f"Tight: {budget.clipping / budget.total:.0%} of the noise is clipping"
     else:
         headline = f"Wide: {budget.rounding / budget.total:.0%} of the noise is rounding"
-    headline += f"; best clip on the curve: {svg.number(known.clips[best])}"
     settings = (
         f"{layer}, {x.size:,} elements, int{bits}, clip at {(position + 1) / STEPS:.0%} of the largest |x|"
     )
@@ -164,7 +163,7 @@ def _curves(known: Curves, position: int, to_x: svg.Scale) -> Iterator[str]:
     for start, end in ((TOP, BARS), (CURVES, BOTTOM)):
         yield svg.line(here, start, here, end, svg.INK, 2, stroke_dasharray="5 3")
     yield svg.circle(here, to_y(np.log10(known.total[position])), 6, svg.INK)
-    names = list(known.observers)
+    names = [name.replace("percentile 99.9", "99.9 %") for name in known.observers]  # short
     ends = [max(abs(limit) for limit in chosen.limits) for chosen, _ in known.observers.values()]
     places = [min(to_x(end), svg.RIGHT) for end in ends]
     labels = svg.spread(places, [svg.width_of(name, svg.SMALL) + 8 for name in names], svg.LEFT, svg.RIGHT)

@@ -35,7 +35,7 @@ def two_noises(
     for bits, i in best.items():
         total = rounding[bits] + clipping
         ax.plot(clips, rounding[bits], "--", color=plots.METHODS[0], label="rounding (3.1)")
-        ax.plot(clips, total, color=plots.ERROR, linewidth=3, label="their sum")
+        ax.plot(clips, total, color=plots.ERROR, linewidth=3, zorder=1.9, label="their sum")
         ax.plot(clips[i], total[i], "o", color=plots.NEUTRAL, markersize=9, label="smallest sum")
         ax.text(1.02 * clips[-1], total[-1], f"{bits} bits", va="center")
     ax.set(yscale="log", ylim=(3e-6, 8), xlim=(0, 1.12 * clips[-1]))

@@ -50,10 +50,9 @@ def accuracy_and_sqnr(accuracy: Mapping[int, float], sqnr: Mapping[int, float]) 
     for ax, label, values in zip(axes, labels, (accuracy, sqnr), strict=True):
         ax.plot(list(values), list(values.values()), "o-", color=plots.QUANTIZED)
         ax.set_ylabel(label)
-        ax.invert_xaxis()
     return plots.show(
         fig,
-        """Two lines over 8 to 3 bits. The accuracy is level from 8 to 6 bits, sinks, and at 3 bits falls off
+        """Two lines over 3 to 8 bits. From 8 bits down the accuracy is level to 6, sinks, and at 3 falls off
         a cliff; the SQNR of the logits falls with every bit from the start.""",
     )
 
@@ -62,7 +61,7 @@ def codes_of_channels(trained: np.ndarray, folded: np.ndarray) -> Picture:
     """The largest code of each channel, sorted, before and after a batch norm is folded."""
     fig, ax = plots.figure(
         "After the fold, one scale leaves few codes to a small channel",
-        xlabel="channel of block1.depthwise, sorted",
+        xlabel="rank among the channels of block1.depthwise",
         ylabel="largest |q|",
     )
     ax.plot(trained, "o", color=plots.NEUTRAL, label="as trained")
