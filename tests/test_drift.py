@@ -705,7 +705,7 @@ SILENT = {
     "the sign of rmin flipped in the zero-point": ("01", "its zero-points are 0"),
     "a step for every code, instead of between codes": ("01", "its maps are symmetric"),
     "a symmetric scale of one side": ("06", "the largest of its numbers is negative"),
-    "an observer that keeps the first batch alone": ("04 05 06", "it observes one batch"),
+    "an observer that keeps the first batch alone": ("02 04 05 06", "it observes one batch"),
     "the second zero-point dropped": ("06 07", "its weights are symmetric"),
     "a mantissa cut instead of rounded": ("05 07", "the last of 31 bits moves none of its codes"),
 }

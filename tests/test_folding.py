@@ -1,13 +1,14 @@
 """qtutor/tutorial/folding.py: zero-points in constants change no code and cost no operation, as counted."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from networks import input_codes, integer_network, other_network
 
 from qtutor.affine import quantize
-from qtutor.fixedpoint import multiply_single_rounding
+from qtutor.fixedpoint import multiply_single_rounding, quantize_multiplier
 from qtutor.graph import inputs_of
 from qtutor.graph import run as run_network
 from qtutor.models.digits import load_digits
@@ -56,6 +57,25 @@ def test_in_plain_sight_they_cost_one_addition_for_each_code_read_and_each_writt
     written = sum(codes[node.name].size for node in network.graph.nodes)
     assert in_sight - folded == {"additions": read + written}
     assert not folded - in_sight
+
+
+@pytest.mark.parametrize("shift", [24, 25, 28])
+def test_a_zero_point_too_large_for_its_constant_is_refused_not_wrapped(shift):
+    """At shift 28, -98 * 2**59 wraps in int64 and the codes would be wrong; 2**62 are left to the product."""
+    network = integer_network(IMAGES[:40])
+    stem = network.layers["stem"]
+    tiny = quantize_multiplier(0.75 * 2.0**-shift * np.ones(len(stem.bias)))
+    layers = network.layers | {"stem": replace(stem, multiplier=tiny, negative_multiplier=None)}
+    network = replace(network, layers=layers)
+    q, Z3 = input_codes(network, IMAGES[40:42]), int(stem.output.zero_point)
+    assert Z3 == -98
+    in_sight = run(network, q, Counter(), fold=False)
+    assert (in_sight["stem"] == Z3).all()
+    if shift == 24:
+        np.testing.assert_array_equal(run(network, q, Counter(), fold=True)["stem"], in_sight["stem"])
+    else:
+        with pytest.raises(ValueError, match=rf"stem.*2\*\*62, got zero-point -98 and shift {shift}"):
+            run(network, q, Counter(), fold=True)
 
 
 def test_only_what_depends_on_the_input_is_counted():

@@ -106,7 +106,8 @@ def run(network: QuantizedNetwork, q: np.ndarray, tally: Counter, *, fold: bool)
            -Z * 2**20 * mantissa     joins the constant that rounds each side of an add;
            Z3 * 2**(31 + shift)      joins the constant that rounds the result.
 
-    Both run the same products, in int64, and give the same codes.
+    Both run the same products, in int64, and give the same codes. ValueError if fold and a layer's
+    Z3 * 2**(31 + shift) leaves int64 no room for the product, which may reach 2**62.
 
     >>> from qtutor.graph import calibrate, quantize_network
     >>> from qtutor.models.digits import CNN, load_digits, load_weights, to_input
@@ -127,12 +128,24 @@ def run(network: QuantizedNetwork, q: np.ndarray, tally: Counter, *, fold: bool)
         Z = [int(network.qparams[name].zero_point) for name in inputs_of(node)]
         Z3, to = int(layer.output.zero_point), layer.output.codes
         if fold:
+            _check_constant(node.name, layer, Z3)
             y = _apply(layer, codes, Z, Z3)
         else:
             distances = [q - z for q, z in zip(codes, Z, strict=True)]
             y = _apply(layer, distances, [0] * len(Z), 0) + Z3
         tensors[node.name] = np.minimum(np.maximum(y, to.qmin), to.qmax)
     return {name: np.asarray(q).astype(network.qparams[name].codes.dtype) for name, q in tensors.items()}
+
+
+def _check_constant(name: str, layer: Any, Z3: int) -> None:
+    last = layer.output_multiplier if isinstance(layer, QAdd) else layer.multiplier
+    multipliers = (last, getattr(layer, "negative_multiplier", None))
+    shift = max(int(np.max(M.shift)) for M in multipliers if M is not None)
+    if (2 * abs(Z3) + 1) << max(30 + shift, 0) > 2**62:
+        raise ValueError(
+            f"folding.run: layer {name!r} needs (|zero-point| + 1/2) * 2**(31 + shift) to be at most 2**62, "
+            f"got zero-point {Z3} and shift {shift}"
+        )
 
 
 def _apply(layer: Any, codes: list, Z: list[int], Z3: int) -> Any:

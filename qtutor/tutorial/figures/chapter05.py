@@ -80,30 +80,31 @@ def what_does_not_fit(acc: np.ndarray) -> plots.Picture:
     )
 
 
-def the_answer(cases: Mapping[str, tuple[MatmulTerms, str, int]]) -> plots.Picture:
+def the_answer(cases: Mapping[str, tuple[MatmulTerms, str, Mapping[str, int]]]) -> plots.Picture:
     """The terms of a product as blocks, left of the input's arrival or right of it.
 
     cases  who has a zero-point -> its four terms; what waits for the input ("q1", "q1 Z1", "q1 q2"); and how
-           many additions that costs beside the product
+           many products and additions that costs beside the product
     """
     fig, ax = plots.figure(
-        "What is known before the input arrives melts into the bias", height=1 + len(cases)
+        "What is known before the input arrives melts into the bias", height=1.2 + len(cases)
     )
-    ax.set(xlabel="", ylabel="", xlim=(-0.66, 1.12), ylim=(len(cases) - 0.42, -0.74))
+    ax.set(xlabel="", ylabel="", xlim=(-0.83, 1.12), ylim=(len(cases) - 0.42, -0.92))
     ax.set_axis_off()
-    ax.vlines(BIAS, -0.74, len(cases) - 0.68, color=plots.NEUTRAL, linestyle=(0, (2, 2)))
-    ax.text(-0.66, -0.66, "A zero-point ...", va="center", weight="bold")
-    ax.text(BIAS - 0.02, -0.66, "before the input arrives", ha="right", va="center", style="italic")
-    ax.text(BIAS + 0.02, -0.66, "for every input", ha="left", va="center", style="italic")
-    ax.text(-0.66, len(cases) - 0.48, "width: share of the terms in its row; number: mean size", va="center")
-    for y, (name, (terms, waits, additions)) in enumerate(cases.items()):
+    ax.vlines(BIAS, -0.92, len(cases) - 0.68, color=plots.NEUTRAL, linestyle=(0, (2, 2)))
+    ax.text(-0.83, -0.56, "A zero-point ...", va="center", weight="bold")
+    ax.text(BIAS - 0.02, -0.84, "before the input arrives", ha="right", va="center", style="italic")
+    ax.text(BIAS + 0.02, -0.84, "for every input", ha="left", va="center", style="italic")
+    note = "width: share among the terms drawn on this line; number: mean absolute value"
+    ax.text(-0.83, len(cases) - 0.48, note, va="center")
+    for y, (name, (terms, waits, more)) in enumerate(cases.items()):
         waiting = {"product", "row"} | ({"column"} if {"q2", "Z1"} & set(waits.split()) else set())
-        cost = f"{additions:,} additions more" if additions else "nothing more"
+        cost = " and ".join(f"{more[kind]:,} {kind}" for kind in sorted(more, reverse=True)) or "nothing"
         sizes = {term: float(np.abs(values).mean()) for term, values in terms._asdict().items()}
         total = sum(sizes.values())
         left, right = -FUNNEL, BIAS + 0.02
-        ax.text(-0.66, y - 0.31, name, va="center", weight="bold")
-        ax.text(1.12, y - 0.31, cost, va="center", ha="right")
+        ax.text(-0.83, y - 0.31, name, va="center", weight="bold")
+        ax.text(1.12, y - 0.31, f"{cost} more", va="center", ha="right")
         for i, (term, size) in enumerate(sizes.items()):
             width = size / total
             if width == 0:
