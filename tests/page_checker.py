@@ -281,6 +281,7 @@ FOREIGN = {
     "ONNX Runtime and PyTorch": {"reduce_range"},
     "PyTorch": {"HistogramObserver", "_choose_qparams_per_tensor", "quantize_per_tensor", "torch"},
     "TensorFlow": {"QuantizedMatMul"},
+    "TensorFlow Model Optimization": {"Default8BitConvWeightsQuantizer"},
     "LiteRT": {
         "ADD",
         "AUTO",
